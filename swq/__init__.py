@@ -1,0 +1,11 @@
+"""swq: block-wise post-training quantization of language models, with sliced-Wasserstein alignment.
+
+Layers, imports only downwards:
+
+    reconstruct   walks over a model's blocks and trains each one under Lightning
+    methods       RTN, OmniQuant, ...: what is learned per block
+    checkpoint, calibration
+    quant, losses, models   tensors in, tensors out
+"""
+
+__version__ = "0.1.0"

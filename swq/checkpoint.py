@@ -1,0 +1,147 @@
+"""The packed artefact: a quantized model as codes, scales and zero points, and nothing that could be derived.
+
+One safetensors file. Of every quantized linear, by its path in the model, it holds
+    <path>.codes        flat uint8, codes packed at n bits each
+    <path>.scale        (out, n_groups), as stored
+    <path>.zero_point   flat uint8, packed at n bits each
+and a JSON header: format, version, scheme, shapes, the method, and the SHA-256 of the model that it was made from.
+The file is byte-identical for identical content.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from swq.errors import UserError
+from swq.files import atomic_path
+from swq.quant.affine import QuantizedWeight, Scheme
+from swq.quant.packing import pack, unpack
+
+FORMAT = "swq-packed"
+VERSION = 1
+
+
+def pack_weight(path: str, weight: QuantizedWeight) -> dict[str, Tensor]:
+    """Return the stored tensors of one linear, on the CPU."""
+    n_bits = weight.scheme.n_bits
+    return {
+        f"{path}.codes": pack(weight.codes, n_bits).cpu(),
+        f"{path}.scale": weight.scale.squeeze(-1).contiguous().cpu(),
+        f"{path}.zero_point": pack(weight.zero_point, n_bits).cpu(),
+    }
+
+
+def unpack_weight(path: str, tensors: dict[str, Tensor], shape: tuple[int, ...], scheme: Scheme) -> QuantizedWeight:
+    """Invert `pack_weight` for a weight of `shape` (out, in)."""
+    scale = tensors[f"{path}.scale"].unsqueeze(-1)
+    return QuantizedWeight(
+        codes=unpack(tensors[f"{path}.codes"], scheme.n_bits, shape),
+        scale=scale,
+        zero_point=unpack(tensors[f"{path}.zero_point"], scheme.n_bits, tuple(scale.shape)),
+        scheme=scheme,
+    )
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A quantized model in its stored form.
+
+    Attributes:
+        method: name of the method that made it.
+        scheme: bits and group size; None where nothing is quantized.
+        model_sha256: identity of the model that it was made from.
+        shapes: (out, in) of every quantized linear by its path in the model.
+        tensors: the packed tensors.
+    """
+
+    method: str
+    scheme: Scheme | None
+    model_sha256: str
+    shapes: dict[str, tuple[int, ...]]
+    tensors: dict[str, Tensor]
+
+    def weight(self, path: str) -> QuantizedWeight:
+        """Return the quantized weight of the linear at `path`."""
+        assert self.scheme is not None
+        return unpack_weight(path, self.tensors, self.shapes[path], self.scheme)
+
+    def bits_per_weight(self) -> float | None:
+        """Return the bits really stored per quantized weight: codes, scales and zero points. None if there is none."""
+        n_weights = sum(out * in_features for out, in_features in self.shapes.values())
+        n_bytes = sum(tensor.nbytes for tensor in self.tensors.values())
+        return 8 * n_bytes / n_weights if n_weights else None
+
+    def save(self, path: Path) -> None:
+        """Write the artefact atomically."""
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "method": self.method,
+            "scheme": str(self.scheme) if self.scheme else None,
+            "model_sha256": self.model_sha256,
+            "shapes": self.shapes,
+        }
+        write_tensors(path, self.tensors, header)
+
+    @classmethod
+    def load(cls, path: Path) -> Artefact:
+        """Read an artefact.
+
+        Raises:
+            UserError: the file is missing, truncated, no artefact, or of another version.
+        """
+        tensors, header = read_tensors(path)
+        if header.get("format") != FORMAT:
+            raise UserError(f"{path} is no {FORMAT} artefact")
+        if header["version"] != VERSION:
+            raise UserError(f"{path} is an artefact of version {header['version']}; this code reads version {VERSION}")
+        scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
+        shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+        return cls(header["method"], scheme, header["model_sha256"], shapes, tensors)
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, model_sha256: str) -> None:
+        """Overwrite the quantized linears of `model` with their dequantized weights, one at a time.
+
+        Raises:
+            UserError: the artefact was made from another model.
+        """
+        if model_sha256 != self.model_sha256:
+            raise UserError(
+                f"the artefact was made from model {self.model_sha256[:12]}, not from this one ({model_sha256[:12]});"
+                " reconstruct it again"
+            )
+        for path in self.shapes:
+            parameter = model.get_parameter(f"{path}.weight")
+            parameter.copy_(self.weight(path).dequantize())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors and a JSON header to a safetensors file, atomically."""
+    with atomic_path(path) as temporary:
+        # One metadata key: safetensors writes several in no fixed order.
+        save_file(tensors, temporary, metadata={"swq": json.dumps(header, sort_keys=True)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Invert `write_tensors`.
+
+    Raises:
+        UserError: the file is missing, truncated or no file of this project.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no {path}")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            header = json.loads((handle.metadata() or {})["swq"])
+            return {name: handle.get_tensor(name) for name in handle.keys()}, header  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is truncated or not a file of this project ({error})") from error

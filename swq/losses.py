@@ -1,0 +1,114 @@
+"""Losses between a full-precision block's output and the quantized block's output.
+
+Every term is `term(fp_output, quant_output, ...) -> scalar` on tensors (B, T, C). A `Loss` is a weighted sum of terms:
+the paper's hybrids are {mse: 0.9, sw: 0.1} and {l2: 0.9, sw: 0.1}. `mse` averages over channels where `l2` sums over
+them, so the same weights mean different mixtures under each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from swq.errors import UserError, one_of
+
+Draw = Callable[[tuple[int, int]], Tensor]  # shape (dim, n_projections) -> standard normals, float32
+
+
+def mse(fp_output: Tensor, quant_output: Tensor) -> Tensor:
+    """Mean squared difference over every element. Source: OmniQuant (arXiv 2308.13137) eq. 1."""
+    return (fp_output - quant_output).square().mean()
+
+
+def l2(fp_output: Tensor, quant_output: Tensor) -> Tensor:
+    """Squared difference summed over channels, averaged over tokens. Source: TesseraQ (arXiv 2410.19103)."""
+    return (fp_output - quant_output).square().sum(dim=-1).mean()
+
+
+def sliced_wasserstein(fp_output: Tensor, quant_output: Tensor, normals: Tensor, block_size: int = 1) -> Tensor:
+    """Sliced 1-Wasserstein distance between two sets of tokens, in float32 whatever the inputs are.
+
+    Both outputs are flattened to N samples of dimension D, projected on K unit directions, and sorted per projection;
+    the mean absolute difference of the sorted projections is returned. It is zero for equal sets in any order.
+
+    Args:
+        fp_output: (..., T, C); tokens are samples.
+        quant_output: the same shape.
+        normals: (D, K) raw standard normals; normalised here to unit columns.
+        block_size: consecutive tokens pooled into one sample: D = block_size * C, N = tokens / block_size.
+
+    Raises:
+        ValueError: shapes differ, or `block_size` does not divide the number of tokens.
+
+    Source: Cao, Yin and Aref (arXiv 2601.07878), token-level and block-level SW with p = 1.
+    """
+    if fp_output.shape != quant_output.shape:
+        raise ValueError(f"outputs differ in shape: {tuple(fp_output.shape)} and {tuple(quant_output.shape)}")
+    dim = fp_output.shape[-1] * block_size
+    if fp_output.numel() % dim:
+        raise ValueError(f"block_size {block_size} does not divide {fp_output.numel() // fp_output.shape[-1]} tokens")
+    # Autocast would run the projections in half precision and undo .float().
+    with torch.autocast(fp_output.device.type, enabled=False):
+        directions = normals.float().to(fp_output.device)
+        directions = directions / (directions.norm(dim=0, keepdim=True) + 1e-8)
+        fp_sorted = (fp_output.float().reshape(-1, dim) @ directions).sort(dim=0).values
+        quant_sorted = (quant_output.float().reshape(-1, dim) @ directions).sort(dim=0).values
+        return (fp_sorted - quant_sorted).abs().mean()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A weighted sum of terms, e.g. Loss({"mse": 0.9, "sw": 0.1}).
+
+    Attributes:
+        weights: weight of each term by its name in `TERMS`; a term of weight 0 is not computed.
+        n_projections: directions K per evaluation of the sliced-Wasserstein term.
+        sw_block_size: consecutive tokens pooled into one sample by it; 1 is the token-level distance.
+    """
+
+    weights: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})
+    n_projections: int = 128
+    sw_block_size: int = 1
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            if name not in TERMS:
+                raise UserError(one_of("loss term", name, TERMS))
+            if not 0 <= weight < float("inf"):
+                raise UserError(f"loss weight of {name} is {weight}; it must be finite and not negative")
+        if not any(self.weights.values()):
+            raise UserError("loss: at least one term needs a weight above 0")
+        if self.n_projections < 1 or self.sw_block_size < 1:
+            raise UserError("loss: n_projections and sw_block_size must be at least 1")
+
+    def __call__(self, fp_output: Tensor, quant_output: Tensor, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss, and each term's share of it (weight times term) for the record.
+
+        Args:
+            fp_output: (B, T, C) target.
+            quant_output: (B, T, C) output with gradient.
+            draw: supplies this evaluation's random directions; terms without randomness never call it.
+        """
+        weighted = {
+            name: weight * TERMS[name](self, fp_output, quant_output, draw)
+            for name, weight in self.weights.items()
+            if weight
+        }
+        total = torch.stack(list(weighted.values())).sum() if len(weighted) > 1 else next(iter(weighted.values()))
+        return total, {name: value.detach() for name, value in weighted.items()}
+
+
+def _sliced_wasserstein_term(loss: Loss, fp_output: Tensor, quant_output: Tensor, draw: Draw) -> Tensor:
+    dim = fp_output.shape[-1] * loss.sw_block_size
+    return sliced_wasserstein(fp_output, quant_output, draw((dim, loss.n_projections)), loss.sw_block_size)
+
+
+# A new loss is a function above and a line here.
+TERMS: dict[str, Callable[[Loss, Tensor, Tensor, Draw], Tensor]] = {
+    "mse": lambda _, fp_output, quant_output, __: mse(fp_output, quant_output),
+    "l2": lambda _, fp_output, quant_output, __: l2(fp_output, quant_output),
+    "sw": _sliced_wasserstein_term,
+}

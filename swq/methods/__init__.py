@@ -1,0 +1,13 @@
+"""Quantization methods by the name a configuration uses."""
+
+from swq.methods.base import Method
+from swq.methods.fp import FullPrecision
+from swq.methods.omniquant import OmniQuant
+from swq.methods.rtn import RTN
+
+# A new method is a file beside this one and a line here.
+METHODS: dict[str, type[Method]] = {
+    "fp": FullPrecision,
+    "rtn": RTN,
+    "omniquant": OmniQuant,
+}

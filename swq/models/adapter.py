@@ -1,0 +1,136 @@
+"""A decoder-only transformers model seen as a list of blocks with one input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from swq.errors import UserError
+from swq.models import family_of
+
+BlockKwargs = dict[str, Any]  # what a model passes to a block beside the hidden states
+
+
+class DecoderModel:
+    """Blocks, their names, their linears, and what flows into the first one.
+
+    Attributes:
+        model: the causal LM, in evaluation mode, without gradients, on the CPU.
+        family: the data of its family.
+        blocks: its decoder blocks in order.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.family = family_of(model.config.model_type)
+        blocks = model.get_submodule(self.family.blocks)
+        assert isinstance(blocks, nn.ModuleList)
+        self.blocks = blocks
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> DecoderModel:
+        """Read a transformers folder (config.json and safetensors), in `dtype`.
+
+        Raises:
+            UserError: the folder is missing, holds no model, or holds one that is no known causal LM.
+        """
+        check_model_folder(folder)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise UserError(f"model {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        return cls(model)
+
+    def block_name(self, index: int) -> str:
+        """Return the path of block `index` inside the model, e.g. `model.layers.3`."""
+        return f"{self.family.blocks}.{index}"
+
+    def linears(self, index: int) -> dict[str, nn.Linear]:
+        """Return the linears of block `index` that are quantized, by their path inside the block."""
+        linears = {name: self.blocks[index].get_submodule(name) for name in self.family.linears}
+        for name, linear in linears.items():
+            if not isinstance(linear, nn.Linear):
+                raise UserError(f"{self.block_name(index)}.{name} is a {type(linear).__name__}, not a Linear")
+        return linears  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def first_inputs(self, input_ids: Tensor) -> tuple[Tensor, list[BlockKwargs]]:
+        """Return what enters the first block, and what every block is given beside it.
+
+        The blocks themselves do not run: each only notes its arguments. The arguments are taken from one sample, so
+        that they broadcast over any batch size.
+
+        Args:
+            input_ids: (N, T) int64 tokens, no padding.
+
+        Returns:
+            hidden states (N, T, C), and one dict of keyword arguments per block.
+        """
+        hidden: list[Tensor] = []
+        with _recording(self.blocks) as calls:
+            for sample in input_ids.split(1):
+                calls.clear()
+                self.model(sample, use_cache=False)
+                hidden.append(calls[0][0])
+        kwargs = [call for _, call in calls]
+        return torch.cat(hidden), kwargs
+
+
+def check_model_folder(folder: Path) -> str:
+    """Return the `model_type` of the model in `folder`, without loading it.
+
+    Raises:
+        UserError: no such folder, no config.json, or a model that no family knows.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"model {str(folder)!r} is no transformers model folder: there is no {config}")
+    try:
+        described = json.loads(config.read_text())
+        model_type = described["model_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{config} does not name a model_type") from error
+    family_of(model_type)
+    if not any("CausalLM" in name for name in described.get("architectures") or []):
+        raise UserError(f"{config}: architectures {described.get('architectures')} hold no causal language model")
+    return model_type
+
+
+@contextmanager
+def _recording(blocks: nn.ModuleList) -> Iterator[list[tuple[Tensor, BlockKwargs]]]:
+    """Make every block note (hidden_states, keyword arguments) and return its input unchanged."""
+    calls: list[tuple[Tensor, BlockKwargs]] = []
+
+    def record(hidden_states: Tensor, **kwargs: Any) -> Tensor:
+        calls.append((hidden_states, kwargs))
+        return hidden_states
+
+    for block in blocks:
+        block.forward = record  # an instance attribute shadows the class's method until it is deleted
+    try:
+        yield calls
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def block_output(output: Tensor | tuple[Tensor, ...], expected: torch.Size) -> Tensor:
+    """Return a block's hidden states (B, T, C), whatever the transformers version returns.
+
+    Older versions return a tuple, newer ones a tensor; taking [0] of a tensor would drop the batch silently, so the
+    shape is checked.
+
+    Raises:
+        RuntimeError: the output does not have the shape of the input.
+    """
+    hidden = output if isinstance(output, Tensor) else output[0]
+    if hidden.shape != expected:
+        raise RuntimeError(f"a block returned {tuple(hidden.shape)} for an input of {tuple(expected)}")
+    return hidden

@@ -1,0 +1,1 @@
+"""Affine quantization of weights: schemes, quantization parameters, fake quantization, bit packing."""

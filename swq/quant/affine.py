@@ -1,0 +1,177 @@
+"""Asymmetric affine quantization of a weight matrix, per output channel or per group of input channels.
+
+Shapes: a weight is (out, in); grouped it is (out, n_groups, group_size); everything that belongs to a group
+(range, scale, zero point) is (out, n_groups, 1). Per channel means one group as wide as the row.
+
+Source: OmniQuant (arXiv 2308.13137) eq. 2. As in the SW paper's public code, the zero point is clamped to
+[0, 2^n - 1]: a group that is all positive or all negative saturates at one end.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swq.errors import UserError
+
+SUPPORTED_BITS = (2, 3, 4, 8)
+MIN_RANGE = 1e-5  # a constant group would otherwise have scale 0
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How weights are stored: bits per code, and the group that shares a scale and a zero point.
+
+    Attributes:
+        n_bits: bits per code, one of 2, 3, 4, 8.
+        group_size: input channels per group; None is one group per output channel.
+    """
+
+    n_bits: int
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_bits not in SUPPORTED_BITS:
+            raise UserError(f"scheme: n_bits {self.n_bits} is not supported (allowed: {SUPPORTED_BITS})")
+        if self.group_size is not None and self.group_size < 1:
+            raise UserError(f"scheme: group_size {self.group_size} must be at least 1")
+
+    @classmethod
+    def parse(cls, text: str) -> Scheme:
+        """Read the field's notation: `w3a16` is per channel, `w3a16g64` has groups of 64.
+
+        Raises:
+            UserError: the text is no such scheme, or asks for quantized activations.
+        """
+        match = re.fullmatch(r"w(\d+)a(\d+)(?:g(\d+))?", text)
+        if match is None:
+            raise UserError(f"scheme {text!r} is not of the form w<bits>a16 or w<bits>a16g<group>, e.g. w3a16g64")
+        n_bits, activation_bits, group = match.groups()
+        if activation_bits != "16":
+            raise UserError(f"scheme {text!r}: only 16-bit activations are supported (a16)")
+        return cls(int(n_bits), int(group) if group else None)
+
+    @property
+    def quant_max(self) -> int:
+        """Largest code, 2^n - 1; the smallest is 0."""
+        return 2**self.n_bits - 1
+
+    def group(self, weight: Tensor) -> Tensor:
+        """View `weight` (out, in) as (out, n_groups, group_size).
+
+        Raises:
+            UserError: the group size does not divide the row. Padding would store codes that stand for nothing,
+                so this is an error and not a repair.
+        """
+        out_features, in_features = weight.shape
+        size = self.group_size or in_features
+        if in_features % size:
+            divisors = [d for d in (16, 32, 64, 128, 256) if in_features % d == 0]
+            raise UserError(
+                f"scheme {self}: group_size {size} does not divide a row of {in_features} input channels"
+                f" (these do: {', '.join(map(str, divisors)) or 'none of 16 to 256'}; or leave the group out)"
+            )
+        return weight.reshape(out_features, in_features // size, size)
+
+    def __str__(self) -> str:
+        return f"w{self.n_bits}a16" + (f"g{self.group_size}" if self.group_size else "")
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """A quantized weight matrix as it is stored.
+
+    Attributes:
+        codes: (out, in) uint8 in [0, 2^n - 1].
+        scale: (out, n_groups, 1), in the dtype it is stored in.
+        zero_point: (out, n_groups, 1) uint8 in [0, 2^n - 1].
+        scheme: bits and group size.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    scheme: Scheme
+
+    def dequantize(self) -> Tensor:
+        """Return the weight (out, in) in float32: (codes - zero_point) * scale."""
+        codes = self.scheme.group(self.codes).float()
+        return dequantize(codes, self.scale.float(), self.zero_point.float()).reshape(self.codes.shape)
+
+
+def weight_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the smallest and largest weight of each group, both (out, n_groups, 1)."""
+    return grouped.amin(dim=-1, keepdim=True), grouped.amax(dim=-1, keepdim=True)
+
+
+def round_ste(x: Tensor) -> Tensor:
+    """Round half to even; the gradient passes straight through. The value is exact: both sums are representable."""
+    return x + (x.round() - x).detach()
+
+
+def choose_scale(wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
+    """Return the step between two codes so that [wmin, wmax] is covered. Differentiable in both ends."""
+    return (wmax - wmin).clamp(min=MIN_RANGE) / (2**n_bits - 1)
+
+
+def choose_zero_point(wmin: Tensor, scale: Tensor, n_bits: int) -> Tensor:
+    """Return the code that stands for 0, clamped into [0, 2^n - 1]. A constant in the backward pass."""
+    return (-torch.round(wmin.detach() / scale.detach())).clamp(0, 2**n_bits - 1)
+
+
+def quantize(grouped: Tensor, scale: Tensor, zero_point: Tensor, n_bits: int) -> Tensor:
+    """Return codes as floats. Divides by the scale: multiplying by 1/scale rounds some weights differently."""
+    return (round_ste(grouped / scale) + zero_point).clamp(0, 2**n_bits - 1)
+
+
+def dequantize(codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    """Return the weights that `codes` stand for."""
+    return (codes - zero_point) * scale
+
+
+def fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
+    """Quantize to the range [wmin, wmax] and dequantize at once, straight-through in the rounding.
+
+    Args:
+        grouped: (out, n_groups, group_size) weights.
+        wmin: (out, n_groups, 1) lower end of each group's range.
+        wmax: (out, n_groups, 1) upper end.
+        n_bits: bits per code.
+    """
+    scale = choose_scale(wmin, wmax, n_bits)
+    zero_point = choose_zero_point(wmin, scale, n_bits)
+    return dequantize(quantize(grouped, scale, zero_point, n_bits), scale, zero_point)
+
+
+@torch.no_grad()
+def quantize_weight(
+    weight: Tensor,
+    scheme: Scheme,
+    wmin: Tensor | None = None,
+    wmax: Tensor | None = None,
+    scale_dtype: torch.dtype = torch.float16,
+) -> QuantizedWeight:
+    """Quantize a whole weight (out, in) for storage.
+
+    The scale is rounded to `scale_dtype` first and the codes follow from the rounded one, so that what is propagated
+    and scored is exactly what is stored.
+
+    Args:
+        weight: (out, in) floating point.
+        scheme: bits and group size.
+        wmin: (out, n_groups, 1) lower end of each group's range; the group's minimum if None.
+        wmax: likewise the upper end.
+        scale_dtype: the dtype that scales are stored in.
+    """
+    grouped = scheme.group(weight.float())
+    low, high = weight_range(grouped)
+    low, high = low if wmin is None else wmin, high if wmax is None else wmax
+    scale = choose_scale(low, high, scheme.n_bits).to(scale_dtype)
+    if not torch.isfinite(scale).all():
+        raise UserError(f"a weight range does not fit a {str(scale_dtype).removeprefix('torch.')} scale")
+    zero_point = choose_zero_point(low, scale.float(), scheme.n_bits)
+    codes = quantize(grouped, scale.float(), zero_point, scheme.n_bits).reshape(weight.shape)
+    return QuantizedWeight(codes.to(torch.uint8), scale, zero_point.to(torch.uint8), scheme)

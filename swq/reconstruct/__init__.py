@@ -1,0 +1,1 @@
+"""Block-wise reconstruction: the walk over blocks with its two activation paths."""

@@ -1,0 +1,75 @@
+"""The two activation paths: what flows through the full-precision blocks, and what through the quantized ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from swq.models.adapter import BlockKwargs, DecoderModel, block_output
+
+
+@dataclass(frozen=True)
+class BlockData:
+    """What a block is trained on; each tensor is (N, T, C) for N samples.
+
+    Attributes:
+        hidden: the block's input on the quantized path.
+        fp_output: the target: the block's output on the full-precision path.
+        aug_output: a second target, the full-precision block's output on `hidden`; None unless the method asks.
+    """
+
+    hidden: Tensor
+    fp_output: Tensor
+    aug_output: Tensor | None = None
+
+    def batch(self, fabric: Fabric, indices: list[int]) -> BlockData:
+        """Return the samples `indices` on Fabric's device."""
+        tensors = (self.hidden, self.fp_output, self.aug_output)
+        return BlockData(*(None if t is None else fabric.to_device(t[indices]) for t in tensors))  # type: ignore[arg-type]
+
+
+class ActivationPaths:
+    """Both paths, in host memory, at the entrance of one block; the device sees one sample at a time.
+
+    Args:
+        fabric: owns the device and the precision.
+        model: the full-precision model.
+        calibration: (N, T) int64 tokens.
+    """
+
+    def __init__(self, fabric: Fabric, model: DecoderModel, calibration: Tensor) -> None:
+        self.fabric = fabric
+        self.blocks = model.blocks
+        self.fp_hidden, kwargs = model.first_inputs(calibration)
+        self.quant_hidden = self.fp_hidden
+        self._kwargs = kwargs
+
+    def kwargs(self, index: int) -> BlockKwargs:
+        """Return what block `index` is given beside its input, on the device."""
+        return {name: self.fabric.to_device(value) for name, value in self._kwargs[index].items()}
+
+    def block_data(self, index: int, with_aug: bool) -> BlockData:
+        """Return inputs and targets of block `index`; the paths must stand at its entrance."""
+        fp_output = self._run(index, {}, self.fp_hidden)
+        return BlockData(self.quant_hidden, fp_output, self._run(index, {}, self.quant_hidden) if with_aug else None)
+
+    def advance(self, index: int, fp_output: Tensor, weights: dict[str, Tensor]) -> None:
+        """Move both paths behind block `index`; the quantized one sees `weights` in place of the block's own."""
+        self.quant_hidden = self._run(index, weights, self.quant_hidden)
+        self.fp_hidden = fp_output
+
+    @torch.no_grad()
+    def _run(self, index: int, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
+        block, kwargs = self.fabric.to_device(self.blocks[index]), self.kwargs(index)
+        assert isinstance(block, nn.Module)
+        weights = {name: self.fabric.to_device(weight) for name, weight in weights.items()}
+        outputs = []
+        with self.fabric.autocast():
+            for sample in hidden.split(1):
+                output = functional_call(block, weights, (self.fabric.to_device(sample),), kwargs)
+                outputs.append(block_output(output, sample.shape).to(hidden.device, hidden.dtype))
+        return torch.cat(outputs)

@@ -1,0 +1,60 @@
+"""One block's reconstruction as a LightningModule: forward through the fake-quantized block, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from swq.losses import Loss
+from swq.methods.base import BlockQuantizer
+from swq.models.adapter import BlockKwargs, block_output
+from swq.reconstruct.data import BlockData
+
+# (block, step, target) and a shape -> standard normals. Replaceable, so that a test can inject recorded directions.
+Normals = Callable[[tuple[int | str, ...], tuple[int, ...]], Tensor]
+
+
+class BlockReconstruction(LightningModule):
+    """A block whose weights are a quantizer's, trained towards the full-precision output.
+
+    The block is never changed: the quantizer's tensors stand in for its own during a call. Device, precision and
+    strategy belong to the Fabric that runs it.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        block: nn.Module,
+        kwargs: BlockKwargs,
+        quantizer: BlockQuantizer,
+        loss: Loss,
+        normals: Normals,
+    ) -> None:
+        super().__init__()
+        self.index = index
+        self.block = block
+        self.block_kwargs = kwargs
+        self.quantizer = quantizer
+        self.loss = loss
+        self.normals = normals
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the fake-quantized block's output (B, T, C) for its input (B, T, C)."""
+        output = functional_call(self.block, self.quantizer(), (hidden,), self.block_kwargs)
+        return block_output(output, hidden.shape)
+
+    def training_step(self, batch: BlockData, step: int) -> dict[str, Tensor]:
+        """Return the step's `loss` and each weighted term of it; with `aug_loss` all are sums over two targets."""
+        output = self(batch.hidden)
+        values = self._compare(batch.fp_output, output, step, "target")
+        if batch.aug_output is not None:
+            aug = self._compare(batch.aug_output, output, step, "aug_target")
+            values = {name: value + aug[name] for name, value in values.items()}
+        return values
+
+    def _compare(self, fp_output: Tensor, quant_output: Tensor, step: int, target: str) -> dict[str, Tensor]:
+        total, terms = self.loss(fp_output, quant_output, lambda shape: self.normals((self.index, step, target), shape))
+        return {"loss": total, **terms}
