@@ -81,7 +81,7 @@ def reconstruct(
     steps = recipe.method.steps_per_block(len(calibration)) if calibration is not None and paths else 1
     with tqdm(total=len(model.blocks) * steps, desc="reconstruct", unit="step", mininterval=1) as bar:
         for index in range(len(model.blocks)):
-            bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}")
+            bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}", refresh=False)
             record = resume.load(index) if resume else None
             data = paths.block_data(index, recipe.method.aug_loss and record is None) if paths else None
             if record is None:

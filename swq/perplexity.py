@@ -1,0 +1,54 @@
+"""Perplexity by the GPTQ protocol: one long text, non-overlapping windows, no context across windows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from swq.errors import UserError
+
+POSITIONS_AT_ONCE = 512  # bounds the float32 copy of the logits
+
+
+def text_windows(token_ids: Tensor, seq_len: int, n_windows: int | None) -> Tensor:
+    """Cut (L,) tokens into the first `n_windows` windows (n, seq_len); all that are complete if None.
+
+    Raises:
+        UserError: the text is shorter.
+    """
+    available = token_ids.numel() // seq_len
+    wanted = available if n_windows is None else n_windows
+    if wanted < 1 or wanted > available:
+        raise UserError(
+            f"perplexity: the text has {token_ids.numel()} tokens, {available} windows of {seq_len};"
+            f" {wanted} were asked for"
+        )
+    return token_ids[: wanted * seq_len].reshape(wanted, seq_len)
+
+
+@torch.no_grad()
+def token_losses(model: nn.Module, windows: Tensor, device: torch.device) -> Tensor:
+    """Return the negative log-likelihood, in nats, of every token but each window's first.
+
+    The mean over all of them is the logarithm of the perplexity: every window has as many tokens, so it equals the
+    mean of the windows' means that the GPTQ code takes.
+
+    Args:
+        model: a causal LM.
+        windows: (n, T) int64.
+        device: where the model is.
+
+    Returns:
+        (n, T - 1) float32 on the CPU.
+
+    Source: Frantar et al., GPTQ (arXiv 2210.17323), evaluation on raw WikiText2.
+    """
+    losses = []
+    for window in tqdm(windows.split(1), desc="perplexity", unit="window"):
+        logits = model(window.to(device), use_cache=False).logits[0, :-1]
+        targets = window[0, 1:].to(device)
+        pieces = zip(logits.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True)
+        losses.append(torch.cat([cross_entropy(part.float(), goal, reduction="none") for part, goal in pieces]).cpu())
+    return torch.stack(losses)

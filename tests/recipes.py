@@ -1,0 +1,50 @@
+"""Short reconstructions of the tiny model, for the tests of the walk over blocks."""
+
+from __future__ import annotations
+
+import torch
+
+from swq.losses import Loss
+from swq.methods.omniquant import OmniQuant
+from swq.quant.affine import Scheme
+from swq.reconstruct.resume import BlockRecord
+from swq.reconstruct.runner import Recipe
+from swq.seeding import keyed_normals
+
+SCHEME = Scheme(2, 32)
+SAMPLES, EPOCHS = 4, 2  # of calibration; a block takes SAMPLES * EPOCHS steps
+
+
+def hybrid_recipe(seed: int = 0) -> Recipe:
+    """Every part at once: a term that draws, one that does not, and the second target."""
+    method = OmniQuant(epochs=EPOCHS, lwc_lr=0.05, aug_loss=True)
+    return Recipe(method, SCHEME, Loss({"mse": 0.9, "sw": 0.1}, n_projections=8), seed)
+
+
+class SpyNormals:
+    """The normals a recipe of `seed` draws by itself; notes the blocks that ask, and may spoil one draw."""
+
+    def __init__(self, seed: int = 0, spoil: tuple[int | str, ...] | None = None) -> None:
+        self.seed = seed
+        self.spoil = spoil
+        self.keys: list[tuple[int | str, ...]] = []
+
+    def __call__(self, key: tuple[int | str, ...], shape: tuple[int, ...]) -> torch.Tensor:
+        self.keys.append(key)
+        normals = keyed_normals(self.seed, ("sw", *key), shape)
+        return normals * float("nan") if key == self.spoil else normals
+
+    def blocks(self) -> set[int | str]:
+        return {key[0] for key in self.keys}
+
+
+def assert_same_records(given: list[BlockRecord], wanted: list[BlockRecord]) -> None:
+    """Bit for bit: shapes, packed tensors, learned tensors and traces."""
+    assert len(given) == len(wanted) > 0
+    for ours, theirs in zip(given, wanted, strict=True):
+        assert ours.shapes == theirs.shapes
+        assert ours.trace == theirs.trace
+        for mine, other in ((ours.packed, theirs.packed), (ours.learned, theirs.learned)):
+            assert mine.keys() == other.keys() and mine
+            assert all(torch.equal(mine[name], other[name]) for name in mine)
+            assert all(mine[name].dtype == other[name].dtype for name in mine)

@@ -1,0 +1,61 @@
+"""The quantizer against the recorded values of the authors' code: every bit of the result is the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from swq.quant.affine import Scheme, fake_quantize, quantize_weight, weight_range
+from tests.conftest import Tensors, read_meta
+
+CASES = sorted(name for name in read_meta()["unit"]["cases"] if name.startswith("w"))
+
+
+def ranges(unit: Tensors, name: str) -> tuple[Scheme, Tensor, Tensor, Tensor, list[Tensor]]:
+    """Return scheme, weight, range and clipping factors (low, up) of a case; weight and factors are leaves."""
+    bits, granularity, clip = name.split(".")
+    scheme = Scheme(int(bits[1:]), 32 if granularity == "per_group" else None)
+    weight = unit["W"].clone().requires_grad_()
+    low, high = weight_range(scheme.group(weight))
+    if clip == "none":
+        return scheme, weight, low, high, []
+    factors = []
+    for end in ("low", "up"):
+        recorded = unit[f"{end}_{granularity.removeprefix('per_')}"]
+        value = recorded.clone() if clip == "rand" else torch.full_like(recorded, 4.0)
+        factors.append(value.reshape(low.shape).requires_grad_())
+    return scheme, weight, low * factors[0].sigmoid(), high * factors[1].sigmoid(), factors
+
+
+def test_every_recorded_case_is_tested() -> None:
+    """Three bit widths, two granularities, three clippings: a smaller file would quietly test less."""
+    assert len(CASES) == 18
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_stored_weight_equals_recorded(unit: Tensors, name: str) -> None:
+    scheme, weight, low, high, _ = ranges(unit, name)
+    stored = quantize_weight(weight, scheme, low, high, scale_dtype=torch.float32)
+    assert torch.equal(stored.codes, unit[f"{name}.codes"].to(torch.uint8))
+    assert torch.equal(stored.scale.reshape(-1, 1), unit[f"{name}.scales"])
+    assert torch.equal(stored.zero_point.reshape(-1, 1), unit[f"{name}.zeros"].to(torch.uint8))
+    assert torch.equal(stored.dequantize(), unit[f"{name}.dequant"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fake_quantized_weight_and_gradients_equal_recorded(unit: Tensors, name: str) -> None:
+    """What is trained through is what is stored, and its gradients reach the weight and both factors."""
+    scheme, weight, low, high, factors = ranges(unit, name)
+    output = fake_quantize(scheme.group(weight), low, high, scheme.n_bits).reshape(weight.shape)
+    output.backward(unit["grad_out"])
+    assert torch.equal(output, unit[f"{name}.dequant"])
+    torch.testing.assert_close(weight.grad, unit[f"{name}.grad_w"], rtol=1e-6, atol=1e-7)
+    for factor, end in zip(factors, ("low", "up"), strict=False):
+        torch.testing.assert_close(factor.grad.reshape(-1, 1), unit[f"{name}.grad_{end}"], rtol=1e-6, atol=1e-7)
+
+
+def test_default_range_is_the_unclipped_one(unit: Tensors) -> None:
+    """Leaving the range out must mean min and max, the recorded case without clipping."""
+    stored = quantize_weight(unit["W"], Scheme(2, 32), scale_dtype=torch.float32)
+    assert torch.equal(stored.dequantize(), unit["w2.per_group.none.dequant"])

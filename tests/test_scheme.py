@@ -1,0 +1,56 @@
+"""The field's notation for a scheme, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from swq.errors import UserError
+from swq.quant.affine import Scheme
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bits", "group_size"),
+    [("w2a16", 2, None), ("w3a16g64", 3, 64), ("w4a16g128", 4, 128), ("w8a16g1", 8, 1)],
+)
+def test_notation_is_read_and_written_back(text: str, n_bits: int, group_size: int | None) -> None:
+    assert Scheme.parse(text) == Scheme(n_bits, group_size)
+    assert str(Scheme(n_bits, group_size)) == text
+
+
+@pytest.mark.parametrize("text", ["", "w3", "3a16", "W3A16", "w3a16g", "w3a16g-64", "w3a16 ", "w3a16g64sym", "xw3a16"])
+def test_text_of_another_form_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UserError) as error:
+        Scheme.parse(text)
+    assert str(error.value) == f"scheme {text!r} is not of the form w<bits>a16 or w<bits>a16g<group>, e.g. w3a16g64"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("w4a8", r"scheme 'w4a8': only 16-bit activations are supported \(a16\)"),
+        ("w5a16", r"n_bits 5 is not supported \(allowed: \(2, 3, 4, 8\)\)"),
+        ("w16a16", "n_bits 16 is not supported"),
+        ("w4a16g0", "group_size 0 must be at least 1"),
+    ],
+)
+def test_scheme_that_is_not_offered_is_refused_by_name(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Scheme.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("columns", "offered"), [(576, "16, 32, 64"), (320, "16, 32, 64"), (48, "16"), (65, "none of 16 to 256")]
+)
+def test_group_that_does_not_divide_the_row_names_those_that_do(columns: int, offered: str) -> None:
+    with pytest.raises(UserError) as error:
+        Scheme(3, 128).group(torch.zeros(4, columns))
+    assert str(error.value) == (
+        f"scheme w3a16g128: group_size 128 does not divide a row of {columns} input channels"
+        f" (these do: {offered}; or leave the group out)"
+    )
+
+
+def test_grouping_keeps_each_row_in_order() -> None:
+    grouped = Scheme(2, 2).group(torch.arange(8).reshape(2, 4))
+    assert grouped.tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
