@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from swq.models.adapter import DecoderModel
 
+pytest.register_assert_rewrite("tests.recipes")  # so that a failed assertion in it shows its values
 torch.set_num_threads(1)  # the order of a sum depends on the number of threads
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -42,12 +42,6 @@ def read_meta() -> dict[str, Any]:
 def reference() -> Path:
     """The folder of recorded values."""
     return REFERENCE
-
-
-@pytest.fixture(scope="session")
-def load_reference() -> Callable[[str], Tensors]:
-    """Loads a recorded file by its name without suffix."""
-    return read_reference
 
 
 @pytest.fixture(scope="session")

@@ -89,24 +89,24 @@ def test_model_is_unchanged(fabric: Fabric, tiny_llama: DecoderModel, calibratio
     assert not any(p.requires_grad or p.grad is not None for p in tiny_llama.model.parameters())
 
 
-@torch.no_grad()
 def test_next_block_is_trained_on_what_is_stored(fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor) -> None:
     """Its first loss, by hand: input through the first block with half-precision scales, target through neither."""
     recipe = Recipe(OmniQuant(epochs=1), SCHEME, Loss())
     first, second = reconstruct(fabric, tiny_llama, recipe, calibration[:1])
     outputs: list[Tensor] = []
     hook = tiny_llama.blocks[1].register_forward_hook(lambda _, __, output: outputs.append(output))
-    tiny_llama.model(calibration[:1])
-    for path, shape in first.shapes.items():
-        stored = unpack_weight(path, first.packed, shape, SCHEME)
-        assert stored.scale.dtype == torch.float16
-        tiny_llama.model.get_parameter(f"{path}.weight").copy_(stored.dequantize())
     start = torch.sigmoid(torch.tensor(4.0))
-    for linear in tiny_llama.linears(1).values():
-        grouped = SCHEME.group(linear.weight)
-        low, high = weight_range(grouped)
-        linear.weight.copy_(fake_quantize(grouped, low * start, high * start, 2).reshape(linear.weight.shape))
-    tiny_llama.model(calibration[:1])
+    with torch.no_grad():
+        tiny_llama.model(calibration[:1])
+        for path, shape in first.shapes.items():
+            stored = unpack_weight(path, first.packed, shape, SCHEME)
+            assert stored.scale.dtype == torch.float16
+            tiny_llama.model.get_parameter(f"{path}.weight").copy_(stored.dequantize())
+        for linear in tiny_llama.linears(1).values():
+            grouped = SCHEME.group(linear.weight)
+            low, high = weight_range(grouped)
+            linear.weight.copy_(fake_quantize(grouped, low * start, high * start, 2).reshape(linear.weight.shape))
+        tiny_llama.model(calibration[:1])
     hook.remove()
     assert second.trace[0]["loss"] == pytest.approx(mse(*outputs).item(), rel=1e-5)
 

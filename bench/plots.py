@@ -1,0 +1,79 @@
+"""The suite's plots, as PNG files that open anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from bench.config import Params
+from bench.results import MEASURES, CellResult
+from bench.statistics import Recovery
+
+METADATA = {"Software": None}  # no version stamp: the same numbers give the same bytes
+NAMES = {"accuracy": "accuracy", "log_perplexity": "log-perplexity", "margin": "margin"}
+
+
+def plot_recovered(
+    path: Path, params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]
+) -> None:
+    """Draw the recovered share of every comparison and measure with its interval."""
+    rows = [(key, measure) for key in recovered for measure in MEASURES]
+    figure, axes = plt.subplots(figsize=(8, 0.45 * max(len(rows), 1) + 1.2), layout="constrained")
+    for place, (key, measure) in enumerate(rows):
+        share = recovered[key][measure].share
+        if share is None:
+            axes.annotate("n/a: nothing clearly lost", (0, place), va="center", fontsize=8, color="gray")
+            continue
+        ends = [[100 * (share.point - share.low)], [100 * (share.high - share.point)]]
+        axes.errorbar(100 * share.point, place, xerr=ends, fmt="o", capsize=4, color=f"C{MEASURES.index(measure)}")
+    names = [
+        f"{results[key].label} vs {results[params.report.baselines[key]].label}: {NAMES[measure]}"
+        for key, measure in rows
+    ]
+    axes.set_yticks(range(len(rows)), names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("recovered share of what the base lost, % (95 % interval over items)")
+    figure.savefig(path, dpi=130, metadata=METADATA)
+    plt.close(figure)
+
+
+def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> None:
+    """Draw, per block, each trained cell's first loss term after training, and SW's share of the loss."""
+    trained = {key: result for key, result in results.items() if params.cells[key].loss is not None}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for key, result in trained.items():
+        _plot_base_term(left, params, key, result)
+        _plot_sw_share(right, result)
+    left.set(xlabel="block", ylabel="base loss, mean of the last epoch", yscale="log", title="Reconstruction error")
+    right.set(xlabel="block", ylabel="%", ylim=(0, 100), title="SW's share of the loss, last epoch")
+    for axes in (left, right):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+    figure.savefig(path, dpi=130, metadata=METADATA)
+    plt.close(figure)
+
+
+def _last_epochs(result: CellResult) -> list[dict[str, float]]:
+    return list({row["block"]: row for row in result.losses}.values())
+
+
+def _plot_base_term(axes: Axes, params: Params, key: str, result: CellResult) -> None:
+    loss = params.cells[key].loss
+    assert loss is not None
+    base = next((name for name, weight in loss.weights.items() if weight and name != "sw"), None)
+    if base:
+        rows = _last_epochs(result)
+        values = [row[base] / loss.weights[base] for row in rows]
+        axes.plot([row["block"] for row in rows], values, label=f"{result.label}: {base}")
+
+
+def _plot_sw_share(axes: Axes, result: CellResult) -> None:
+    rows = [row for row in _last_epochs(result) if "sw" in row]
+    if rows:
+        axes.plot([r["block"] for r in rows], [100 * r["sw"] / r["loss"] for r in rows], label=result.label, color="C1")

@@ -1,0 +1,116 @@
+"""A suite's scores brought together: one `CellResult` a row, and what each recovers of what another lost."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from bench.config import Cell, Params
+from bench.harness import Item, read_items
+from bench.paths import artefact_folder, score_folder
+from bench.records import read_json
+from bench.statistics import Array, Recovery, recovery, segment_means
+from swq.errors import UserError
+
+SEGMENT_TOKENS = 256
+MEASURES = ("accuracy", "log_perplexity", "margin")
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """Everything measured about one cell."""
+
+    key: str
+    label: str
+    summary: dict[str, Any]
+    items: list[Item]
+    token_losses: Array
+    losses: list[dict[str, float]]
+    bits_per_weight: float | None
+    wall_seconds: float
+    peak_host_bytes: int
+    records: dict[str, Any]
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Unweighted mean of the tasks' `acc`."""
+        return fmean(task["acc"] for task in self.summary["tasks"].values())
+
+    @property
+    def mean_margin(self) -> float:
+        """Unweighted mean over tasks of the mean margin of the right choice, in nats."""
+        return fmean(task["margin"] for task in self.summary["tasks"].values())
+
+    def measure(self, name: str) -> list[Array]:
+        """Return the per-item values of a measure, a stratum a task, higher is better."""
+        if name == "log_perplexity":
+            return [-segment_means(self.token_losses.astype(np.float64), SEGMENT_TOKENS)]
+        pick = (lambda item: float(item.correct)) if name == "accuracy" else (lambda item: item.margin)
+        return [np.array([pick(i) for i in self.items if i.task == task]) for task in self.summary["tasks"]]
+
+
+def load_results(params: Params) -> dict[str, CellResult]:
+    """Read the scores of every cell of the suite.
+
+    Raises:
+        UserError: a score is missing, or two cells were scored under different protocols.
+    """
+    results = {key: _load(key, cell) for key, cell in params.cells.items()}
+    protocols: dict[str, list[str]] = {}
+    for key, result in results.items():
+        protocols.setdefault(result.summary["protocol_sha256"], []).append(key)
+    if len(protocols) > 1:
+        groups = "; ".join(f"{sha[:12]}: {', '.join(keys)}" for sha, keys in protocols.items())
+        raise UserError(f"these cells were scored under different protocols and share no table: {groups}")
+    return results
+
+
+def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict[str, Recovery]]:
+    """Return, for every cell with a baseline, what it recovers in each measure."""
+    found = {}
+    for key, base in params.report.baselines.items():
+        reference = params.reference(key)
+        if reference is None:
+            raise UserError(f"report.baselines.{key}: the suite has no full-precision cell of the same model")
+        trio = [results[name] for name in (reference, base, key)]
+        if len({tuple((i.task, i.doc_hash) for i in result.items) for result in trio}) > 1:
+            raise UserError(f"report.baselines.{key}: {reference}, {base} and {key} were scored on different documents")
+        found[key] = {
+            name: recovery(
+                [np.stack(columns, axis=1) for columns in zip(*(r.measure(name) for r in trio), strict=True)],
+                params.report.n_resamples,
+                f"{key}/{base}/{reference}/{name}",
+            )
+            for name in MEASURES
+        }
+    return found
+
+
+def label(cell: Cell) -> str:
+    """Return a cell's name for people, e.g. `OmniQuant + SW`."""
+    name = {"fp": "FP", "rtn": "RTN", "omniquant": "OmniQuant"}.get(cell.method_name, cell.method_name)
+    return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
+
+
+def _load(key: str, cell: Cell) -> CellResult:
+    scores, artefacts = score_folder(key), artefact_folder(key)
+    summary = read_json(scores / "summary.json")
+    records = {"reconstruct": read_json(artefacts / "record.json"), "score": read_json(scores / "record.json")}
+    with (artefacts / "losses.csv").open(newline="") as handle:
+        losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+    return CellResult(
+        key=key,
+        label=label(cell),
+        summary=summary,
+        items=read_items(scores / "items.jsonl"),
+        token_losses=np.load(scores / "token_losses.npy"),
+        losses=losses,
+        bits_per_weight=records["reconstruct"]["bits_per_weight"],
+        wall_seconds=sum(record["wall_seconds"] for record in records.values()),
+        peak_host_bytes=max(record["peak_memory_bytes"]["host"] for record in records.values()),
+        records=records,
+    )

@@ -1,0 +1,52 @@
+"""report: a suite's tables, plots and numbers, from the scores of its cells."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.config import Params
+from bench.paths import result_folder
+from bench.plots import plot_losses, plot_recovered
+from bench.records import write_json
+from bench.results import CellResult, load_results, recoveries
+from bench.statistics import Recovery
+from bench.tables import render
+from swq.errors import UserError
+from swq.files import write_text
+
+TABLE = "table.md"
+
+
+def report(params: Params) -> str:
+    """Make results/SUITE: table.md, metrics.json, provenance.json, recovered.png and losses.png."""
+    results = load_results(params)
+    recovered = recoveries(params, results)
+    folder = result_folder(params.suite)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_text(folder / TABLE, render(params, results, recovered))
+    write_json(folder / "metrics.json", {key: _metrics(result, recovered.get(key)) for key, result in results.items()})
+    write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
+    plot_recovered(folder / "recovered.png", params, results, recovered)
+    plot_losses(folder / "losses.png", params, results)
+    return f"results of suite {params.suite} in {folder}"
+
+
+def show(params: Params) -> str:
+    """Return the suite's page and where it lies."""
+    path: Path = result_folder(params.suite) / TABLE
+    if not path.is_file():
+        raise UserError(f"there is no {path} yet; `dvc repro` makes it")
+    return f"{path.read_text(encoding='utf-8')}\nThe tables lie in {path}, plots and numbers beside it."
+
+
+def _metrics(result: CellResult, recovered: dict[str, Recovery] | None) -> dict[str, Any]:
+    return result.summary | {
+        "mean_accuracy": result.mean_accuracy,
+        "mean_margin": result.mean_margin,
+        "bits_per_weight": result.bits_per_weight,
+        "recovered": {measure: asdict(value) for measure, value in recovered.items()} if recovered else None,
+    }

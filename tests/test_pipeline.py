@@ -1,0 +1,126 @@
+"""The whole pipeline under DVC on a tiny random model, as a user runs it: nothing is replaced by a stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_suite
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("fetch-model", "fetch-corpus", "calibrate", "reconstruct", "score", "report")
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder` with this interpreter first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def repro(folder: Path) -> str:
+    """Run `dvc repro` and return what it printed."""
+    done = run(folder, "dvc", "repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ran(output: str) -> set[str]:
+    """Return the stages that DVC says it ran."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the tiny suite, run once."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("bench", "swq"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
+    tiny_suite.write_model(folder / "inputs/model")
+    tiny_suite.write_corpus(folder / "inputs/corpus")
+    tiny_suite.write_params(folder, tiny_suite.params())
+    (folder / "first_run.txt").write_text(repro(folder))
+    return folder
+
+
+def test_every_stage_runs(project: Path) -> None:
+    stages = ran((project / "first_run.txt").read_text())
+    assert {stage.split("@")[0] for stage in stages} == set(STAGES)
+    assert {f"score@{key}" for key in tiny_suite.params()["cells"]} <= stages
+
+
+def test_results_hold_every_cell(project: Path) -> None:
+    results = project / "results/tiny"
+    assert {path.name for path in results.iterdir()} == {
+        "table.md",
+        "metrics.json",
+        "provenance.json",
+        "recovered.png",
+        "losses.png",
+    }
+    table = (results / "table.md").read_text()
+    assert all(f"| {label} " in table for label in ("FP", "RTN", "OmniQuant", "OmniQuant + SW"))
+    assert "25 items fix" in table
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert list(metrics) == list(tiny_suite.params()["cells"])
+    assert metrics["tiny-rtn"]["bits_per_weight"] == pytest.approx(3 + (16 + 3) / 32)
+    assert metrics["tiny-fp"]["perplexity"] < metrics["tiny-rtn"]["perplexity"] * 2
+
+
+def test_overlapping_passage_is_removed(project: Path) -> None:
+    manifest = json.loads((project / "data/corpora/words/manifest.json").read_text())
+    assert manifest["calibration_passages_removed_for_overlap_with"]["perplexity"] == 1
+    assert manifest["passages"]["calibration"] == 20
+
+
+def test_trained_cells_leave_their_losses(project: Path) -> None:
+    rows = (project / "artefacts/tiny-omniquant-sw/losses.csv").read_text().splitlines()
+    assert rows[0] == "block,epoch,loss,mse,sw"
+    assert len(rows) == 1 + 2 * 2  # two blocks, two epochs
+    assert not any((project / ".resume").glob("*")), "finished cells leave no resume state"
+
+
+def test_second_run_recomputes_nothing_and_one_edit_re_runs_one_cell(project: Path) -> None:
+    assert ran(repro(project)) == set()
+    values = tiny_suite.params()
+    values["cells"]["tiny-rtn"]["scheme"] = "w2a16g32"
+    tiny_suite.write_params(project, values)
+    try:
+        assert ran(repro(project)) == {"reconstruct@tiny-rtn", "score@tiny-rtn", "report@tiny"}
+    finally:
+        tiny_suite.write_params(project, tiny_suite.params())
+
+
+def test_reconstruct_is_byte_identical_and_resumes_after_a_kill(project: Path) -> None:
+    """A second run of a cell, this one killed after its first block, must write the same bytes."""
+    artefacts = project / "artefacts/tiny-omniquant-sw"
+    names = ("quantized.safetensors", "learned.safetensors", "losses.csv")
+    before = {name: (artefacts / name).read_bytes() for name in names}
+    shutil.rmtree(artefacts)
+    kill_after_one_block = (
+        "import os, swq.reconstruct.resume as r; save = r.ResumeFolder.save;"
+        "r.ResumeFolder.save = lambda *a: (save(*a), os._exit(9));"
+        "import sys; sys.argv = ['bench', 'reconstruct', 'tiny-omniquant-sw'];"
+        "from bench.__main__ import main; main()"
+    )
+    assert run(project, sys.executable, "-c", kill_after_one_block).returncode == 9
+    assert [path.name for path in (project / ".resume").glob("*/*")] == ["block_000.safetensors"]
+    assert not artefacts.exists() or not list(artefacts.iterdir())
+    done = run(project, sys.executable, "-m", "bench", "reconstruct", "tiny-omniquant-sw")
+    assert done.returncode == 0, done.stderr
+    assert {name: (artefacts / name).read_bytes() for name in names} == before
+
+
+def test_show_prints_the_table_and_its_place(project: Path) -> None:
+    done = run(project, sys.executable, "-m", "bench", "show")
+    assert "OmniQuant + SW" in done.stdout and "results/tiny/table.md" in done.stdout
