@@ -68,7 +68,9 @@ def _refuse_if_edited(text: str) -> None:
     written = body if first.startswith("#") else text
     if yaml.safe_load(expected) == yaml.safe_load(written):
         return
-    difference = difflib.unified_diff(expected.splitlines(), written.splitlines(), "conf/", "params.yaml", "", "", 1, "")
+    difference = difflib.unified_diff(
+        expected.splitlines(), written.splitlines(), "conf/", "params.yaml", "", "", 1, ""
+    )
     lines = "\n".join(difference)
     raise UserError(
         "params.yaml was edited by hand; move the change into conf/, or compose with --force to drop it:\n" + lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -147,7 +148,11 @@ def _golds(name: str, task: Any, limit: int | None) -> dict[int, int]:
 
 def _item(name: str, sample: dict[str, Any], golds: dict[int, int]) -> Item:
     likelihoods = tuple(float(value) for value, _ in sample["filtered_resps"])
+    if not all(map(math.isfinite, likelihoods)):
+        raise UserError(f"task {name}: document {sample['doc_id']}: the model's log-likelihoods are {likelihoods}")
     item = Item(name, sample["doc_id"], sample["doc_hash"], golds[sample["doc_id"]], likelihoods)
     if float(sample["acc"]) != float(item.correct):
-        raise UserError(f"task {name}: document {item.doc_id}: lm-eval scores {sample['acc']}, its choices say otherwise")
+        raise UserError(
+            f"task {name}: document {item.doc_id}: lm-eval scores {sample['acc']}, its choices say otherwise"
+        )
     return item

@@ -19,20 +19,20 @@ def render(params: Params, results: dict[str, CellResult], recovered: dict[str, 
     n_tokens = next(iter(results.values())).token_losses.size
     parts = [
         f"# Suite `{params.suite}`: recovered accuracy",
-        f"{len(protocol.tasks)} tasks, {n_items} items, 0-shot `acc` in %; perplexity over {n_tokens:,} tokens in windows"
-        f" of {protocol.perplexity.seq_len}; margin is the log-likelihood of the right choice minus that of the best"
-        " wrong one, in nats, averaged over items and tasks.",
+        f"{len(protocol.tasks)} tasks, {n_items} items, 0-shot `acc` in %; perplexity over {n_tokens:,} tokens in"
+        f" windows of {protocol.perplexity.seq_len}; margin is the log-likelihood of the right choice minus that of the"
+        " best wrong one, in nats, averaged over items and tasks.",
         "## Quality",
         quality_table(params, results),
         "## Share of the loss that is recovered, and the cost",
         recovery_table(params, results, recovered),
-        f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval, paired over items and conditional"
-        " on this one seed. 'n/a' stands where the base has not clearly lost anything on these items, so that there is"
-        " nothing to take a share of; the difference to the base, with its interval, is given instead.",
+        f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval, paired over items and"
+        " conditional on this one seed. 'n/a' stands where the base has not clearly lost anything on these items, so"
+        " that there is nothing to take a share of; the difference to the base, with its interval, is given instead.",
         caution(results),
         *params.report.notes,
-        "Made by `dvc repro`; provenance and every number with full precision are in `metrics.json` and"
-        " `provenance.json` beside this file.",
+        "Made by `dvc repro`. Every number in full precision is in `metrics.json`, commit, versions and machine are in"
+        " `provenance.json`, both beside this file.",
     ]
     return "\n\n".join(parts) + "\n"
 

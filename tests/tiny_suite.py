@@ -12,7 +12,22 @@ import yaml
 from tokenizers import ByteLevelBPETokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-WORDS = "the a red blue old small river city train garden house music lives runs sees makes holds near under over".split()
+WORDS = [
+    "the",
+    "a",
+    "red",
+    "blue",
+    "old",
+    "small",
+    "river",
+    "city",
+    "train",
+    "garden",
+    "house",
+    "music",
+    "lives",
+    "runs",
+]
 
 
 def passages(n: int, length: int, seed: int) -> list[str]:

@@ -18,6 +18,8 @@ from bench.models import ModelRecord, tokenize
 from bench.paths import artefact_folder, corpus_folder, score_folder
 from bench.records import read_json, recording, write_json
 
+MAX_LOSS = 700.0  # nats a token; exp of more overflows
+
 
 def score(params: Params, key: str) -> str:
     """Make scores/KEY: items.jsonl, token_losses.npy, summary.json, and record.json beside them."""
@@ -54,22 +56,23 @@ def score(params: Params, key: str) -> str:
     np.save(folder / "token_losses.npy", losses)
     write_items(folder / "items.jsonl", items)
     mean_loss = float(losses.mean(dtype=np.float64))
+    tasks = {
+        task: {
+            "acc": fmean(item.correct for item in items if item.task == task),
+            "margin": fmean(item.margin for item in items if item.task == task),
+            "n_items": sum(item.task == task for item in items),
+        }
+        for task in params.protocol.tasks
+    }
     summary = {
         "protocol_sha256": protocol_hash(params.protocol, manifest, stage["task_versions"]),
         "model_sha256": record.sha256,
-        "perplexity": _finite(math.exp(min(mean_loss, 700))),
-        "diverged": not math.isfinite(mean_loss),
-        "tasks": {
-            task: {
-                "acc": fmean(item.correct for item in items if item.task == task),
-                "margin": _finite(fmean(item.margin for item in items if item.task == task)),
-                "n_items": sum(item.task == task for item in items),
-            }
-            for task in params.protocol.tasks
-        },
+        "perplexity": math.exp(mean_loss) if mean_loss < MAX_LOSS else None,
+        "diverged": not mean_loss < MAX_LOSS,  # NaN compares false
+        "tasks": tasks,
     }
     write_json(folder / "summary.json", summary)
-    accuracy = fmean(task["acc"] for task in summary["tasks"].values())  # type: ignore[attr-defined]
+    accuracy = fmean(task["acc"] for task in tasks.values())
     return f"cell {key}: perplexity {summary['perplexity']}, mean accuracy {accuracy:.4f}"
 
 
@@ -78,7 +81,3 @@ def protocol_hash(protocol: Protocol, manifest: dict[str, Any], versions: dict[s
     data = {name: manifest["tasks"].get(name) for name in protocol.tasks}
     state = [protocol.model_dump(), manifest["texts"]["perplexity"], data, versions]
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -118,9 +119,10 @@ def train_block(
     generator = keyed_generator(seed, "batches", module.index)
     trace: list[dict[str, float]] = []
     for round_index in range(quantizer.rounds):
-        optimizer = fabric.setup_optimizers(quantizer.optimizer(round_index))
+        optimizer: Any = fabric.setup_optimizers(quantizer.optimizer(round_index))
         for indices in quantizer.batches(round_index, len(data.hidden), generator):
-            values = wrapped.training_step(data.batch(fabric, indices), len(trace))
+            with fabric.autocast():  # on one device Fabric enters it for forward() only, not for training_step()
+                values = wrapped.training_step(data.batch(fabric, indices), len(trace))
             step = dict(zip(values, torch.stack([v.detach() for v in values.values()]).tolist(), strict=True))
             if not math.isfinite(step["loss"]):
                 last = f"the last good value was {trace[-1]['loss']:.6g}" if trace else "it was the first step"

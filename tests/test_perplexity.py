@@ -1,0 +1,48 @@
+"""Perplexity: every token but each window's first is predicted once, from its own window only."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from swq import perplexity
+from swq.errors import UserError
+from swq.models.adapter import DecoderModel
+from swq.perplexity import text_windows, token_losses
+
+CPU = torch.device("cpu")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions_at_once", [512, 7])
+def test_losses_are_the_models_own(
+    tiny_llama: DecoderModel, calibration: Tensor, monkeypatch: pytest.MonkeyPatch, positions_at_once: int
+) -> None:
+    """Against the loss that transformers computes from labels; pieces of the logits must not lose a position."""
+    monkeypatch.setattr(perplexity, "POSITIONS_AT_ONCE", positions_at_once)
+    losses = token_losses(tiny_llama.model, calibration[:3], CPU)
+    assert losses.shape == (3, 31) and losses.dtype == torch.float32
+    for window, ours in zip(calibration[:3].split(1), losses, strict=True):
+        wanted = tiny_llama.model(window, labels=window).loss
+        torch.testing.assert_close(ours.mean(), wanted, rtol=1e-5, atol=0.0)
+
+
+def test_window_does_not_see_the_one_before_it(tiny_llama: DecoderModel, calibration: Tensor) -> None:
+    alone = token_losses(tiny_llama.model, calibration[1:2], CPU)
+    assert torch.equal(token_losses(tiny_llama.model, calibration[:2], CPU)[1:], alone)
+
+
+@pytest.mark.parametrize(("n_windows", "wanted"), [(None, 3), (3, 3), (2, 2), (1, 1)])
+def test_windows_are_the_first_complete_ones(n_windows: int | None, wanted: int) -> None:
+    assert torch.equal(text_windows(torch.arange(19), 6, n_windows), torch.arange(wanted * 6).reshape(wanted, 6))
+
+
+@pytest.mark.parametrize(("length", "n_windows", "available"), [(19, 4, 3), (19, 0, 3), (5, None, 0)])
+def test_text_that_is_too_short_is_refused(length: int, n_windows: int | None, available: int) -> None:
+    asked = available if n_windows is None else n_windows
+    with pytest.raises(UserError) as error:
+        text_windows(torch.arange(length), 6, n_windows)
+    assert str(error.value) == (
+        f"perplexity: the text has {length} tokens, {available} windows of 6; {asked} were asked for"
+    )
