@@ -65,3 +65,8 @@ def fabric() -> Fabric:
 def tiny_llama() -> DecoderModel:
     """A fresh copy of the recorded runs' model."""
     return DecoderModel.load(REFERENCE / "models" / "tiny-llama")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the pipeline's test last: a mistake that a fast test finds should not wait for it."""
+    items.sort(key=lambda item: item.path.name == "test_pipeline.py")

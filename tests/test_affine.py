@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from swq.errors import UserError
-from swq.quant.affine import SUPPORTED_BITS, Scheme, fake_quantize, quantize_weight, round_ste, weight_range
+from swq.quant.affine import SUPPORTED_BITS, Scheme, fake_quantize, quantize_weight, weight_range
 
 
 def random_weight(rows: int = 32, columns: int = 128) -> Tensor:
@@ -41,13 +41,26 @@ def test_zero_is_exact_in_a_group_around_it() -> None:
     assert (quantize_weight(weight, Scheme(3, 32)).dequantize()[:, ::7] == 0).all()
 
 
-def test_round_is_half_to_even_and_lets_the_gradient_through() -> None:
-    x = torch.tensor([-2.5, -1.5, -0.5, -1e-9, 0.5, 1.5, 2.5, 3.49, 8388607.5], requires_grad=True)
-    rounded = round_ste(x)
-    upstream = torch.arange(1.0, 10.0)
-    rounded.backward(upstream)
-    assert rounded.tolist() == [-2, -2, 0, 0, 0, 2, 2, 3, 8388608]
-    assert torch.equal(x.grad, upstream)
+def test_rounding_is_half_to_even_and_gradients_equal_those_of_autograd() -> None:
+    """The hand-written gradient against autograd's of the same formula, rounding straight through."""
+    grouped = Scheme(3, 32).group(random_weight()).requires_grad_()
+    ends = [end.detach() * 0.8 for end in weight_range(grouped)]
+    upstream = torch.randn(grouped.shape, generator=torch.Generator().manual_seed(7))
+    gradients = []
+    for written_out in (True, False):
+        wmin, wmax = (end.clone().requires_grad_() for end in ends)
+        if written_out:
+            output = fake_quantize(grouped, wmin, wmax, 3)
+        else:
+            scale = (wmax - wmin) / 7
+            zero_point = (-(wmin / scale).round()).clamp(0, 7).detach()
+            ratio = grouped / scale
+            output = ((ratio + (ratio.round() - ratio).detach() + zero_point).clamp(0, 7) - zero_point) * scale
+        gradients.append(torch.autograd.grad(output, (grouped, wmin, wmax), upstream))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    halves = torch.tensor([[[0.5, 1.5, 2.5, 7.0]]])
+    assert fake_quantize(halves, torch.zeros(1, 1, 1), torch.full((1, 1, 1), 7.0), 3).flatten().tolist() == [0, 2, 2, 7]
 
 
 def test_weights_beyond_the_range_get_no_straight_through_gradient() -> None:

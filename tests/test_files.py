@@ -19,6 +19,16 @@ def test_file_is_replaced_and_its_folder_made(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:
+    """The new file takes the old one's name; writing into the old one would change it under its reader."""
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with path.open(encoding="utf-8") as reader:
+        write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text(encoding="utf-8") == "new"
+
+
 def test_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,11 +108,6 @@ def weight_range(grouped: Tensor) -> tuple[Tensor, Tensor]:
     return grouped.amin(dim=-1, keepdim=True), grouped.amax(dim=-1, keepdim=True)
 
 
-def round_ste(x: Tensor) -> Tensor:
-    """Round half to even; the gradient passes straight through. The value is exact: both sums are representable."""
-    return x + (x.round() - x).detach()
-
-
 def choose_scale(wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
     """Return the step between two codes so that [wmin, wmax] is covered. Differentiable in both ends."""
     return (wmax - wmin).clamp(min=MIN_RANGE) / (2**n_bits - 1)
@@ -123,8 +119,11 @@ def choose_zero_point(wmin: Tensor, scale: Tensor, n_bits: int) -> Tensor:
 
 
 def quantize(grouped: Tensor, scale: Tensor, zero_point: Tensor, n_bits: int) -> Tensor:
-    """Return codes as floats. Divides by the scale: multiplying by 1/scale rounds some weights differently."""
-    return (round_ste(grouped / scale) + zero_point).clamp(0, 2**n_bits - 1)
+    """Return codes as floats, rounded half to even.
+
+    Divides by the scale: multiplying by 1/scale rounds some weights differently.
+    """
+    return ((grouped / scale).round() + zero_point).clamp(0, 2**n_bits - 1)
 
 
 def dequantize(codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
@@ -143,7 +142,33 @@ def fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> T
     """
     scale = choose_scale(wmin, wmax, n_bits)
     zero_point = choose_zero_point(wmin, scale, n_bits)
-    return dequantize(quantize(grouped, scale, zero_point, n_bits), scale, zero_point)
+    return _FakeQuantize.apply(grouped, scale, zero_point, n_bits)
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """dequantize(quantize(w)) with its gradient written out: half the passes over the weight that autograd makes of it,
+    and one saved tensor instead of three.
+
+    With c = clamp(round(w / s), -z, quant_max - z), the code above the zero point, the output is c * s. Rounding counts
+    as the identity, so inside the clamp d(output)/dw = 1 and d(output)/ds = c - w / s; outside it is 0 and c.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, grouped: Tensor, scale: Tensor, zero_point: Tensor, n_bits: int) -> Tensor:
+        ratio = grouped / scale
+        rounded = ratio.round()
+        code = rounded.clamp(-zero_point, 2**n_bits - 1 - zero_point)
+        inside = code == rounded
+        output = code * scale
+        slope = code.sub_(ratio.mul_(inside))
+        ctx.save_for_backward(slope, inside if ctx.needs_input_grad[0] else None)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        slope, inside = ctx.saved_tensors
+        grad_weight = None if inside is None else grad * inside
+        return grad_weight, (grad * slope).sum(dim=-1, keepdim=True), None, None
 
 
 @torch.no_grad()

@@ -1,0 +1,62 @@
+"""params.yaml from conf/: what is committed is what conf/ says, and nothing made by hand is lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.compose import HEADER, compose
+from swq.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the project's conf/ and params.yaml, and the current one."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_committed_params_are_what_conf_composes_to(project: Path) -> None:
+    committed = (project / "params.yaml").read_text()
+    compose("bundled")
+    assert (project / "params.yaml").read_text() == committed
+    assert committed.startswith(HEADER)
+
+
+def test_change_in_conf_arrives(project: Path) -> None:
+    suite = project / "conf/suite/bundled.yaml"
+    suite.write_text(suite.read_text().replace("limit: 50", "limit: 7"))
+    compose("bundled")
+    assert "limit: 7" in (project / "params.yaml").read_text()
+
+
+def test_change_by_hand_is_shown_and_kept(project: Path) -> None:
+    params = project / "params.yaml"
+    edited = params.read_text().replace("limit: 50", "limit: 9")
+    params.write_text(edited)
+    with pytest.raises(UserError, match=r"(?s)edited by hand.*-  limit: 50\n\+  limit: 9"):
+        compose("bundled")
+    assert params.read_text() == edited
+    compose("bundled", force=True)
+    assert "limit: 50" in params.read_text()
+
+
+def test_unknown_suite_is_named(project: Path) -> None:
+    with pytest.raises(UserError, match="unknown suite 'bundle'; did you mean 'bundled'"):
+        compose("bundle")
+
+
+def test_invalid_conf_changes_nothing(project: Path) -> None:
+    before = (project / "params.yaml").read_text()
+    suite = project / "conf/suite/bundled.yaml"
+    suite.write_text(suite.read_text().replace("w3a16g64", "w7a16g64"))
+    with pytest.raises(UserError, match="n_bits 7"):
+        compose("bundled")
+    assert (project / "params.yaml").read_text() == before
+    assert sorted(p.name for p in project.iterdir()) == ["conf", "params.yaml"]

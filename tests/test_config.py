@@ -1,0 +1,94 @@
+"""What a user sees for a mistake in params.yaml: one line with the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.config import load_params
+from swq.errors import UserError
+from swq.quant.affine import Scheme
+from tests import tiny_suite
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+def message(folder: Path, edit: Edit) -> str:
+    """Return what loading the tiny suite's params says after `edit`."""
+    values = tiny_suite.params()
+    edit(values)
+    tiny_suite.write_params(folder, values)
+    with pytest.raises(UserError) as caught:
+        load_params(folder / "params.yaml")
+    return str(caught.value).removeprefix(f"{folder}/")
+
+
+def cell(key: str = "tiny-omniquant") -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda values: values["cells"][key]
+
+
+def test_valid_params_become_typed(tmp_path: Path) -> None:
+    tiny_suite.write_params(tmp_path, tiny_suite.params())
+    params = load_params(tmp_path / "params.yaml")
+    assert params.cells["tiny-rtn"].scheme == Scheme(3, 32)
+    assert params.cells["tiny-omniquant-sw"].method_name == "omniquant"
+    assert params.reference("tiny-rtn") == "tiny-fp"
+
+
+@pytest.mark.parametrize(
+    ("edit", "parts"),
+    [
+        (lambda v: v.update(siute="x"), ["unknown key 'siute'", "did you mean 'suite'?"]),
+        (lambda v: cell()(v).update(scheem="w3a16"), ["cells.tiny-omniquant", "unknown key 'scheem'", "'scheme'?"]),
+        (lambda v: cell()(v).update(scheme="w5a16"), ["cells.tiny-omniquant.scheme", "n_bits 5", "2, 3, 4, 8"]),
+        (lambda v: cell()(v).update(scheme="3bit"), ["'3bit'", "w3a16g64"]),
+        (lambda v: cell()(v).update(scheme="w3a8"), ["'w3a8'", "16-bit activations"]),
+        (lambda v: cell()(v).pop("scheme"), ["scheme is missing for method omniquant"]),
+        (lambda v: cell("tiny-fp")(v).update(scheme="w3a16"), ["scheme must be left out for method fp"]),
+        (lambda v: cell("tiny-rtn")(v).update(loss={}), ["loss must be left out for method rtn"]),
+        (lambda v: cell()(v)["method"].update(name="omniqant"), ["unknown method 'omniqant'", "'omniquant'?"]),
+        (lambda v: cell()(v)["method"].update(epoch=5), ["unknown key 'epoch'", "'epochs'?"]),
+        (lambda v: cell()(v)["method"].update(epochs=0), ["epochs is 0", "at least 1"]),
+        (lambda v: cell()(v)["method"].update(epochs="many"), ["cells.tiny-omniquant.method", "'many'"]),
+        (lambda v: cell()(v)["loss"].update(weights={"mze": 1.0}), ["unknown loss term 'mze'", "'mse'?"]),
+        (lambda v: cell()(v)["loss"].update(weights={"mse": -1.0}), ["loss weight of mse is -1.0"]),
+        (lambda v: cell()(v).update(precision="fp16"), ["cells.tiny-omniquant.precision", "'16-mixed'", "'fp16'"]),
+        (lambda v: cell()(v).update(model="tini"), ["cells.tiny-omniquant.model", "unknown model 'tini'", "'tiny'?"]),
+        (lambda v: cell()(v).update(calibration="none"), ["cells.tiny-omniquant.calibration", "tiny-4x32"]),
+        (lambda v: v["protocol"].update(tasks=["winogrand"]), ["unknown task 'winogrand'", "'winogrande'?"]),
+        (lambda v: v["protocol"].update(limit=0), ["protocol.limit", "greater than or equal to 1", "0"]),
+        (lambda v: v["runtime"].update(device="tpu"), ["runtime.device", "'auto', 'cpu' or 'gpu'", "'tpu'"]),
+        (lambda v: v["models"]["tiny"].update(source="hub"), ["models.tiny", "'package', 'folder'"]),
+        (lambda v: v["models"]["tiny"].update(pth="x"), ["models.tiny", "unknown key 'pth'", "'path'?"]),
+        (lambda v: v["report"]["baselines"].update({"tiny-rtn": "rtn"}), ["report.baselines.tiny-rtn", "'rtn'"]),
+        (lambda v: v["cells"].update({"a.b": v["cells"]["tiny-fp"]}), ["cells", "a.b"]),
+        (lambda v: v.pop("runtime"), ["runtime", "required"]),
+    ],
+)
+def test_mistake_is_named_in_one_line(tmp_path: Path, edit: Edit, parts: list[str]) -> None:
+    said = message(tmp_path, edit)
+    assert "\n" not in said and said.startswith("params.yaml: ")
+    assert all(part in said for part in parts), said
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no .*params.yaml here"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("cells: [")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("just text")
+    with pytest.raises(UserError, match="must hold a mapping"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
+    """PyYAML reads 1e-3 as text; a learning rate written so must still arrive as a number."""
+    tiny_suite.write_params(tmp_path, tiny_suite.params())
+    path = tmp_path / "params.yaml"
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 2\n      lwc_lr: 1e-3", 1))
+    method: Any = load_params(path).cells["tiny-omniquant"].method
+    assert method.lwc_lr == 0.001

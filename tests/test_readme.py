@@ -1,0 +1,45 @@
+"""The README's numbers are the committed results, and its configuration examples are valid."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from swq.losses import Loss
+from swq.methods import METHODS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tables(text: str) -> list[str]:
+    """Return the Markdown tables in a text."""
+    return re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+
+
+def test_tables_are_those_of_the_committed_results() -> None:
+    shown = README.split("<!-- table -->")[1].split("<!-- end of table -->")[0]
+    committed = (ROOT / "results/bundled/table.md").read_text(encoding="utf-8")
+    assert len(tables(shown)) == 2
+    assert tables(shown) == tables(committed)
+
+
+def test_committed_results_are_whole() -> None:
+    metrics = json.loads((ROOT / "results/bundled/metrics.json").read_text(encoding="utf-8"))
+    cells = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["cells"]
+    assert list(metrics) == list(cells)
+    assert all(cell["perplexity"] > 0 and len(cell["tasks"]) == 5 for cell in metrics.values())
+
+
+@pytest.mark.parametrize("example", re.findall(r"`(loss: \{[^`]*\}|method: \{[^`]*\})`", README))
+def test_configuration_examples_are_valid(example: str) -> None:
+    value = yaml.safe_load(example.replace("..., ", ""))
+    if "loss" in value:
+        Loss(**value["loss"])
+    else:
+        settings = dict(value["method"])
+        METHODS[settings.pop("name")](**settings)
