@@ -7,7 +7,8 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 .DEFAULT_GOAL := repro
 
 repro: setup  ## run the pipeline of params.yaml (bundled: 15 minutes on 2 cores), then print its table
-	$(RUN) dvc repro
+	@rm -rf .failures
+	$(RUN) dvc repro --keep-going || { $(RUN) python -m bench failures; exit 1; }
 	@$(RUN) python -m bench show
 
 test: setup  ## run every test
@@ -19,7 +20,7 @@ check: setup  ## format, lint and types
 	$(RUN) mypy
 
 clean:  ## remove what the pipeline made, but neither downloads/ nor the committed results/
-	rm -rf data artefacts scores .resume .dvc/cache .dvc/tmp
+	rm -rf data artefacts scores .resume .failures .dvc/cache .dvc/tmp
 
 setup: $(BIN)/.installed
 

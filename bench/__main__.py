@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+FAILURES = Path(".failures")  # one file a failed stage, for the end of a run that keeps going
 Key = Annotated[str, typer.Argument(help="A key of the section in params.yaml.")]
 
 
@@ -102,19 +104,41 @@ def compose(
 @app.command()
 def check() -> None:
     """Validate params.yaml, so that a mistake costs seconds and not hours."""
-    params = load_params()
-    typer.echo(f"params.yaml is valid: suite {params.suite}, {len(params.cells)} cells: {', '.join(params.cells)}")
+    from bench.stages.check import check as run
+
+    typer.echo(run(load_params()))
+
+
+@app.command()
+def failures() -> None:
+    """List the stages that failed and have not succeeded since, and why."""
+    for path in sorted(FAILURES.glob("*")):
+        typer.echo(f"{path.name} failed: {path.read_text(encoding='utf-8')}")
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit status 1."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    note = FAILURES / "@".join(sys.argv[1:3])
     try:
         app()
+    except SystemExit as stop:
+        if not stop.code:
+            note.unlink(missing_ok=True)
+        raise
     except UserError as error:
+        _keep(note, str(error))
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; run the same command again to go on")
+    except Exception as error:
+        _keep(note, f"{type(error).__name__}: {error}")
+        raise
+
+
+def _keep(note: Path, reason: str) -> None:
+    """Keep a stage's reason for failing, so that it can be repeated after the other stages' output."""
+    if "@" in note.name:
+        note.parent.mkdir(exist_ok=True)
+        note.write_text(reason, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ class ModelRecord:
     def load(cls, key: str) -> ModelRecord:
         return cls(**read_json(model_folder(key) / RECORD))
 
-    def save(self, key: str) -> None:
-        write_json(model_folder(key) / RECORD, asdict(self))
+    def save(self, folder: Path) -> None:
+        write_json(folder / RECORD, asdict(self))
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer

@@ -12,35 +12,37 @@ from matplotlib.axes import Axes
 
 from bench.config import Params
 from bench.results import MEASURES, CellResult
-from bench.statistics import Recovery
+from bench.statistics import Interval, Recovery
 
 METADATA = {"Software": None}  # no version stamp: the same numbers give the same bytes
-NAMES = {"accuracy": "accuracy", "log_perplexity": "log-perplexity", "margin": "margin"}
 
 
 def plot_recovered(
     path: Path, params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]
 ) -> None:
-    """Draw the recovered share of every comparison and measure with its interval."""
-    rows = [(key, measure) for key in recovered for measure in MEASURES]
-    figure, axes = plt.subplots(figsize=(8, 0.45 * max(len(rows), 1) + 1.2), layout="constrained")
-    for place, (key, measure) in enumerate(rows):
-        share = recovered[key][measure].share
-        if share is None:
-            axes.annotate("n/a: nothing clearly lost", (0, place), va="center", fontsize=8, color="gray")
-            continue
-        ends = [[100 * (share.point - share.low)], [100 * (share.high - share.point)]]
-        axes.errorbar(100 * share.point, place, xerr=ends, fmt="o", capsize=4, color=f"C{MEASURES.index(measure)}")
-    names = [
-        f"{results[key].label} vs {results[params.report.baselines[key]].label}: {NAMES[measure]}"
-        for key, measure in rows
-    ]
-    axes.set_yticks(range(len(rows)), names)
-    axes.invert_yaxis()
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_xlabel("recovered share of what the base lost, % (95 % interval over items)")
+    """Draw the recovered share of every comparison with its interval: a panel a measure, each on its own scale."""
+    names = [f"{results[key].label}\nvs {results[params.report.baselines[key]].label}" for key in recovered]
+    figure, panels = plt.subplots(
+        1, len(MEASURES), figsize=(11, 0.6 * max(len(names), 1) + 1.5), sharey=True, layout="constrained"
+    )
+    for place, (measure, axes) in enumerate(zip(MEASURES, panels, strict=True)):
+        for row, key in enumerate(recovered):
+            _plot_share(axes, row, recovered[key][measure].share, f"C{place}")
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set(title=f"of lost {measure.replace('_', '-')}", xlabel="%")
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.suptitle("Recovered share of what the base lost, with 95 % intervals over items")
     figure.savefig(path, dpi=130, metadata=METADATA)
     plt.close(figure)
+
+
+def _plot_share(axes: Axes, row: int, share: Interval | None, color: str) -> None:
+    if share is None:
+        axes.annotate("n/a: nothing clearly lost", (0, row), va="center", fontsize=8, color="gray")
+        return
+    ends = [[100 * (share.point - share.low)], [100 * (share.high - share.point)]]
+    axes.errorbar(100 * share.point, row, xerr=ends, fmt="o", capsize=4, color=color)
 
 
 def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> None:
@@ -51,7 +53,7 @@ def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> N
         _plot_base_term(left, params, key, result)
         _plot_sw_share(right, result)
     left.set(xlabel="block", ylabel="base loss, mean of the last epoch", yscale="log", title="Reconstruction error")
-    right.set(xlabel="block", ylabel="%", ylim=(0, 100), title="SW's share of the loss, last epoch")
+    right.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the loss, last epoch")
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend()

@@ -29,7 +29,7 @@ def render(params: Params, results: dict[str, CellResult], recovered: dict[str, 
         f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval, paired over items and"
         " conditional on this one seed. 'n/a' stands where the base has not clearly lost anything on these items, so"
         " that there is nothing to take a share of; the difference to the base, with its interval, is given instead.",
-        caution(results),
+        caution(params, results),
         *params.report.notes,
         "Made by `dvc repro`. Every number in full precision is in `metrics.json`, commit, versions and machine are in"
         " `provenance.json`, both beside this file.",
@@ -83,16 +83,24 @@ def recovery_table(params: Params, results: dict[str, CellResult], recovered: di
     return _markdown(rows, headers)
 
 
-def caution(results: dict[str, CellResult]) -> str:
+def caution(params: Params, results: dict[str, CellResult]) -> str:
     """Say from the items themselves how far they reach."""
-    result = list(results.values())[-1]
-    strata = [np.stack([values], axis=1) for values in result.measure("accuracy")]
-    spread = resampled_means(strata, 2000, f"caution/{result.key}").std()
-    n_items = len(result.items)
-    return (
-        f"**How little this decides:** {n_items} items fix one cell's mean accuracy only to about ±{196 * spread:.0f}"
-        " points, while the differences in question are a few points or less; read perplexity and margin first, and"
-        " take the recovered share of accuracy here as a demonstration of the method, not as evidence."
+    last = list(results.values())[-1]
+    strata = [np.stack([values], axis=1) for values in last.measure("accuracy")]
+    spread = resampled_means(strata, 2000, f"caution/{last.key}").std()
+    text = (
+        f"**How little this decides:** {len(last.items)} items fix one cell's mean accuracy only to about"
+        f" ±{196 * spread:.0f} points, while the differences in question are a few points or less"
+    )
+    base = results.get(params.report.baselines.get(last.key, ""))
+    if base:
+        pairs = list(zip(base.items, last.items, strict=True))
+        won = sum(new.correct and not old.correct for old, new in pairs)
+        lost = sum(old.correct and not new.correct for old, new in pairs)
+        text += f"; from {base.label} to {last.label}, {won} answers became right and {lost} became wrong"
+    return text + (
+        ". Read perplexity and margin first, and take the recovered share of accuracy here as a demonstration of the"
+        " method, not as evidence."
     )
 
 

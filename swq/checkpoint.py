@@ -101,11 +101,15 @@ class Artefact:
         tensors, header = read_tensors(path)
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is no {FORMAT} artefact")
-        if header["version"] != VERSION:
-            raise UserError(f"{path} is an artefact of version {header['version']}; this code reads version {VERSION}")
-        scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
-        shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
-        return cls(header["method"], scheme, header["model_sha256"], shapes, tensors)
+        if header.get("version") != VERSION:
+            found = header.get("version")
+            raise UserError(f"{path} is an artefact of version {found}; this code reads version {VERSION}")
+        try:
+            scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
+            shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+            return cls(header["method"], scheme, header["model_sha256"], shapes, tensors)
+        except (KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{path} has a damaged header ({error})") from error
 
     @torch.no_grad()
     def apply(self, model: nn.Module, model_sha256: str) -> None:
@@ -142,6 +146,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as handle:
             header = json.loads((handle.metadata() or {})["swq"])
+            if not isinstance(header, dict):
+                raise ValueError("its header is no mapping")
             return {name: handle.get_tensor(name) for name in handle.keys()}, header  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is truncated or not a file of this project ({error})") from error

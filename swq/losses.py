@@ -19,13 +19,16 @@ Draw = Callable[[tuple[int, int]], Tensor]  # shape (dim, n_projections) -> stan
 
 
 def mse(fp_output: Tensor, quant_output: Tensor) -> Tensor:
-    """Mean squared difference over every element. Source: OmniQuant (arXiv 2308.13137) eq. 1."""
-    return (fp_output - quant_output).square().mean()
+    """Mean squared difference over every element, in float32. Source: OmniQuant (arXiv 2308.13137) eq. 1."""
+    return (fp_output.float() - quant_output.float()).square().mean()
 
 
 def l2(fp_output: Tensor, quant_output: Tensor) -> Tensor:
-    """Squared difference summed over channels, averaged over tokens. Source: TesseraQ (arXiv 2410.19103)."""
-    return (fp_output - quant_output).square().sum(dim=-1).mean()
+    """Squared difference summed over channels, averaged over tokens, in float32.
+
+    Source: TesseraQ (arXiv 2410.19103).
+    """
+    return (fp_output.float() - quant_output.float()).square().sum(dim=-1).mean()
 
 
 def sliced_wasserstein(fp_output: Tensor, quant_output: Tensor, normals: Tensor, block_size: int = 1) -> Tensor:
@@ -81,6 +84,8 @@ class Loss:
                 raise UserError(f"loss weight of {name} is {weight}; it must be finite and not negative")
         if not any(self.weights.values()):
             raise UserError("loss: at least one term needs a weight above 0")
+        # One order of summation, whatever order a configuration names the terms in.
+        object.__setattr__(self, "weights", {name: self.weights[name] for name in TERMS if name in self.weights})
         if self.n_projections < 1 or self.sw_block_size < 1:
             raise UserError("loss: n_projections and sw_block_size must be at least 1")
 

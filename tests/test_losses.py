@@ -160,3 +160,9 @@ def test_shares_are_weighted_terms_and_add_up_to_the_loss() -> None:
     torch.testing.assert_close(terms["sw"], 2 * sliced_wasserstein(first, second.detach(), directions()))
     torch.testing.assert_close(total.detach(), terms["l2"] + terms["sw"])
     assert total.requires_grad and not terms["sw"].requires_grad
+
+
+def test_order_of_terms_in_a_configuration_changes_no_bit() -> None:
+    """Floating-point sums depend on their order; a result must not depend on the order of keys."""
+    one, other = Loss({"mse": 0.9, "l2": 0.3, "sw": 0.1}), Loss({"sw": 0.1, "l2": 0.3, "mse": 0.9})
+    assert list(one.weights) == list(other.weights) and repr(one) == repr(other)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,11 +103,12 @@ def test_second_run_recomputes_nothing_and_one_edit_re_runs_one_cell(project: Pa
 
 
 def test_reconstruct_is_byte_identical_and_resumes_after_a_kill(project: Path) -> None:
-    """A second run of a cell, this one killed after its first block, must write the same bytes."""
+    """A second run of a cell writes the same bytes: alone, killed after its first block, its keys in another order."""
     artefacts = project / "artefacts/tiny-omniquant-sw"
     names = ("quantized.safetensors", "learned.safetensors", "losses.csv")
     before = {name: (artefacts / name).read_bytes() for name in names}
     shutil.rmtree(artefacts)
+    tiny_suite.write_params(project, reordered(tiny_suite.params()))
     kill_after_one_block = (
         "import os, swq.reconstruct.resume as r; save = r.ResumeFolder.save;"
         "r.ResumeFolder.save = lambda *a: (save(*a), os._exit(9));"
@@ -117,8 +119,39 @@ def test_reconstruct_is_byte_identical_and_resumes_after_a_kill(project: Path) -
     assert [path.name for path in (project / ".resume").glob("*/*")] == ["block_000.safetensors"]
     assert not artefacts.exists() or not list(artefacts.iterdir())
     done = run(project, sys.executable, "-m", "bench", "reconstruct", "tiny-omniquant-sw")
+    tiny_suite.write_params(project, tiny_suite.params())
     assert done.returncode == 0, done.stderr
     assert {name: (artefacts / name).read_bytes() for name in names} == before
+
+
+def reordered(value: Any) -> Any:
+    """Return a configuration with every mapping's keys in reverse order."""
+    return {key: reordered(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+
+def test_scores_are_byte_identical(project: Path) -> None:
+    scores = project / "scores/tiny-omniquant-sw"
+    names = ("items.jsonl", "token_losses.npy", "summary.json")
+    before = {name: (scores / name).read_bytes() for name in names}
+    done = run(project, sys.executable, "-m", "bench", "score", "tiny-omniquant-sw")
+    assert done.returncode == 0, done.stderr
+    assert {name: (scores / name).read_bytes() for name in names} == before
+
+
+def test_failing_cell_stops_no_other_and_is_named_at_the_end(project: Path) -> None:
+    values = tiny_suite.params()
+    values["cells"]["tiny-omniquant"]["scheme"] = "w3a16g48"  # does not divide 64
+    values["cells"]["tiny-rtn"]["scheme"] = "w4a16g32"
+    tiny_suite.write_params(project, values)
+    check = run(project, sys.executable, "-m", "bench", "check")
+    assert check.returncode == 1 and check.stderr.startswith("error: cells.tiny-omniquant: self_attn.q_proj")
+    done = run(project, "dvc", "repro", "--keep-going")
+    tiny_suite.write_params(project, tiny_suite.params())
+    assert done.returncode != 0
+    assert {"reconstruct@tiny-rtn", "score@tiny-rtn"} <= ran(done.stdout)
+    told = run(project, sys.executable, "-m", "bench", "failures").stdout.splitlines()
+    assert len(told) == 1 and told[0].startswith("reconstruct@tiny-omniquant failed: ")
+    assert "group_size 48 does not divide a row of 64" in told[0] and "16, 32, 64" in told[0]
 
 
 def test_show_prints_the_table_and_its_place(project: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import torch
 
 from bench.config import Params
@@ -12,6 +10,7 @@ from bench.paths import calibration_folder, corpus_folder
 from bench.records import read_json
 from swq.calibration import sample_windows
 from swq.checkpoint import write_tensors
+from swq.files import atomic_folder
 
 
 def calibrate(params: Params, key: str) -> str:
@@ -26,7 +25,6 @@ def calibrate(params: Params, key: str) -> str:
         "text_sha256": manifest["texts"]["calibration"],
         "tokenizer_sha256": record.tokenizer_sha256,
     }
-    folder = calibration_folder(key)
-    shutil.rmtree(folder, ignore_errors=True)
-    write_tensors(folder / "tokens.safetensors", {"tokens": tokens}, header)
+    with atomic_folder(calibration_folder(key)) as folder:
+        write_tensors(folder / "tokens.safetensors", {"tokens": tokens}, header)
     return f"calibration {key}: {tuple(tokens.shape)} of {token_ids.numel()} tokens"

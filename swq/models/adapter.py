@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from swq.errors import UserError
 from swq.models import family_of
@@ -47,6 +47,17 @@ class DecoderModel:
         except (OSError, ValueError) as error:
             raise UserError(f"model {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
         return cls(model)
+
+    @classmethod
+    def skeleton(cls, folder: Path) -> DecoderModel:
+        """Build the model in a transformers folder without weights: shapes only, no memory.
+
+        Raises:
+            UserError: as `load`.
+        """
+        check_model_folder(folder)
+        with torch.device("meta"):
+            return cls(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)))
 
     def block_name(self, index: int) -> str:
         """Return the path of block `index` inside the model, e.g. `model.layers.3`."""

@@ -49,14 +49,14 @@ class ResumeFolder:
             return None
         try:
             tensors, header = read_tensors(self._path(index))
-        except UserError:
+            return BlockRecord(
+                shapes={name: tuple(shape) for name, shape in header["shapes"].items()},
+                packed={k.removeprefix("packed/"): v for k, v in tensors.items() if k.startswith("packed/")},
+                learned={k.removeprefix("learned/"): v for k, v in tensors.items() if k.startswith("learned/")},
+                trace=header["trace"],
+            )
+        except (UserError, KeyError, AttributeError, TypeError):
             return None
-        return BlockRecord(
-            shapes={name: tuple(shape) for name, shape in header["shapes"].items()},
-            packed={k.removeprefix("packed/"): v for k, v in tensors.items() if k.startswith("packed/")},
-            learned={k.removeprefix("learned/"): v for k, v in tensors.items() if k.startswith("learned/")},
-            trace=header["trace"],
-        )
 
     def remove(self) -> None:
         """Forget every block: the result is stored elsewhere by now."""

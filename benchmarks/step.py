@@ -1,0 +1,111 @@
+"""Speed of one training step, as ratios measured in one run: `python benchmarks/step.py`.
+
+On a random LLaMA block (default: SmolLM2-135M's shapes) it prints
+  - fake quantization, forward and backward: ours against the same formula left to autograd;
+  - a whole OmniQuant step: with the SW loss against without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from swq.losses import Loss
+from swq.methods.omniquant import OmniQuant
+from swq.models.adapter import DecoderModel
+from swq.quant.affine import Scheme, choose_scale, choose_zero_point, fake_quantize, weight_range
+from swq.reconstruct.data import ActivationPaths
+from swq.reconstruct.module import BlockReconstruction
+from swq.seeding import keyed_normals
+
+
+def autograd_fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
+    """The formula of `fake_quantize` with nothing written out by hand."""
+    scale = choose_scale(wmin, wmax, n_bits)
+    zero_point = choose_zero_point(wmin, scale, n_bits)
+    ratio = grouped / scale
+    codes = (ratio + (ratio.round() - ratio).detach() + zero_point).clamp(0, 2**n_bits - 1)
+    return (codes - zero_point) * scale
+
+
+def compare(first: Callable[[], None], second: Callable[[], None], fabric: Fabric, repeats: int) -> tuple[float, float]:
+    """Return the median milliseconds of both, taken in turns, so that a slow minute hits both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats + 2):
+        for run, taken in zip((first, second), times, strict=True):
+            started = time.perf_counter()
+            run()
+            if fabric.device.type != "cpu":
+                torch.accelerator.synchronize()
+            taken.append(1e3 * (time.perf_counter() - started))
+    return tuple(sorted(taken[2:])[repeats // 2] for taken in times)  # type: ignore[return-value]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hidden", type=int, default=576)
+    parser.add_argument("--intermediate", type=int, default=1536)
+    parser.add_argument("--heads", type=int, default=9)
+    parser.add_argument("--kv-heads", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--scheme", default="w3a16g64")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=21)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    fabric, scheme = Fabric(devices=1), Scheme.parse(options.scheme)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=options.hidden,
+        intermediate_size=options.intermediate,
+        num_hidden_layers=1,
+        num_attention_heads=options.heads,
+        num_key_value_heads=options.kv_heads,
+    )
+    model = DecoderModel(LlamaForCausalLM(config))
+    paths = ActivationPaths(fabric, model, torch.randint(0, 64, (1, options.tokens)))
+    batch = paths.block_data(0, with_aug=False).batch(fabric, [0])
+
+    def quantize_with(function: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> Callable[[], None]:
+        weights = [scheme.group(linear.weight.detach()) for linear in model.linears(0).values()]
+        ranges = [tuple(end.requires_grad_() for end in weight_range(weight)) for weight in weights]
+
+        def run() -> None:
+            for weight, (low, high) in zip(weights, ranges, strict=True):
+                function(weight, low, high, scheme.n_bits).backward(weight)
+
+        return run
+
+    def step_with(loss: Loss) -> Callable[[], None]:
+        quantizer = OmniQuant().quantizer(model.linears(0), scheme, torch.float16)
+        module = BlockReconstruction(
+            0, model.blocks[0], paths.kwargs(0), quantizer, loss, lambda key, shape: keyed_normals(0, key, shape)
+        )
+        wrapped, optimizer = fabric.setup_module(module), fabric.setup_optimizers(quantizer.optimizer(0))
+
+        def run() -> None:
+            value = wrapped.training_step(batch, 0)["loss"]
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            fabric.backward(value)
+            optimizer.step()  # type: ignore[union-attr]
+
+        return run
+
+    print(f"{fabric.device}, {options.threads} threads, hidden {options.hidden}, {options.tokens} tokens, {scheme}")
+    first, second = compare(
+        quantize_with(autograd_fake_quantize), quantize_with(fake_quantize), fabric, options.repeats
+    )
+    print(f"fake quantization: autograd {first:.1f} ms, ours {second:.1f} ms, ratio {first / second:.2f}")
+    losses = (Loss({"mse": 1.0}), Loss({"mse": 0.9, "sw": 0.1}))
+    first, second = compare(step_with(losses[0]), step_with(losses[1]), fabric, options.repeats)
+    print(f"OmniQuant step: mse {first:.1f} ms, mse + sw {second:.1f} ms, ratio {second / first:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""What a user sees when a stage cannot do its work, and that nothing half-written is left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench import runtime
+from bench.config import Params, Runtime, load_params
+from bench.harness import Item, write_items
+from bench.paths import artefact_folder, score_folder
+from bench.records import write_json
+from bench.results import load_results, recoveries
+from bench.stages.check import check
+from bench.stages.fetch import fetch_corpus, fetch_model
+from bench.stages.report import report, show
+from swq.errors import UserError
+from swq.files import atomic_folder
+from tests import tiny_suite
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The tiny suite in the current folder, its inputs made but nothing fetched."""
+    monkeypatch.chdir(tmp_path)
+    tiny_suite.write_model(tmp_path / "inputs/model")
+    tiny_suite.write_params(tmp_path, tiny_suite.params())
+    return load_params()
+
+
+def edit_config(change: dict[str, Any]) -> None:
+    path = Path("inputs/model/config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+
+def test_missing_model_folder(params: Params) -> None:
+    shutil.rmtree("inputs/model")
+    with pytest.raises(
+        UserError, match=r"model 'inputs/model' is no transformers model folder: there is no inputs/model"
+    ):
+        fetch_model(params, "tiny")
+    assert not list(Path("data/models").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architectures": ["LlamaForSequenceClassification"]}, "hold no causal language model"),
+        ({"model_type": "lama"}, "unknown model_type 'lama'; did you mean 'llama'"),
+    ],
+)
+def test_model_that_is_no_known_causal_lm(params: Params, change: dict[str, Any], said: str) -> None:
+    edit_config(change)
+    with pytest.raises(UserError, match=said):
+        fetch_model(params, "tiny")
+    assert not list(Path("data/models").iterdir())
+
+
+def test_model_without_tokenizer(params: Params) -> None:
+    for path in Path("inputs/model").glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(UserError, match="holds no tokenizer files"):
+        fetch_model(params, "tiny")
+
+
+def test_corpus_that_is_not_there(params: Params) -> None:
+    with pytest.raises(UserError, match=r"corpus file inputs/corpus/calibration.json cannot be read"):
+        fetch_corpus(params, "words")
+
+
+def test_check_compares_lengths_and_schemes_with_the_model(params: Params) -> None:
+    assert check(params).startswith("params.yaml is valid: suite tiny, 4 cells")
+    edit_config({"max_position_embeddings": 48})
+    with pytest.raises(UserError, match=r"protocol.perplexity.seq_len: 64 tokens are more than .*allowed: up to 48"):
+        check(params)
+    edit_config({"intermediate_size": 80, "max_position_embeddings": 256})
+    with pytest.raises(UserError, match=r"cells.tiny-rtn: mlp.down_proj of model tiny: .*does not divide a row of 80"):
+        check(params)
+
+
+def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"runtime.device is gpu, but torch sees none"):
+        runtime.start(Runtime(device="gpu", threads=1))
+
+
+def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    """/dev/full answers every write as a full disk does."""
+    kept = tmp_path / "result"
+    kept.mkdir()
+    (kept / "before").touch()
+    with (
+        pytest.raises(UserError, match=f"no space left on the disk while writing {kept}"),
+        atomic_folder(kept) as folder,
+    ):
+        (folder / "partial").write_text("something")
+        Path("/dev/full").write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+    assert [path.name for path in kept.iterdir()] == ["before"]
+
+
+def write_scores(key: str, protocol: str = "p", doc_hash: str = "h") -> None:
+    """Write the least that a report reads of a cell."""
+    import numpy as np
+
+    scores, artefacts = score_folder(key), artefact_folder(key)
+    scores.mkdir(parents=True)
+    artefacts.mkdir(parents=True)
+    tasks = {"piqa": {"acc": 1.0, "margin": 1.0, "n_items": 1}}
+    write_json(scores / "summary.json", {"protocol_sha256": protocol, "perplexity": 2.0, "tasks": tasks})
+    write_items(scores / "items.jsonl", [Item("piqa", 0, doc_hash, 0, (-1.0, -2.0))])
+    np.save(scores / "token_losses.npy", np.ones((1, 4), dtype=np.float32))
+    (artefacts / "losses.csv").write_text("block,epoch,loss\n")
+    cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
+    write_json(scores / "record.json", cost)
+    write_json(artefacts / "record.json", cost)
+
+
+def test_table_refuses_to_mix_protocols(params: Params) -> None:
+    for key in params.cells:
+        write_scores(key, protocol="other" if key == "tiny-rtn" else "p")
+    with pytest.raises(UserError, match=r"different protocols .*other: tiny-rtn"):
+        load_results(params)
+
+
+def test_recovery_refuses_different_documents(params: Params) -> None:
+    for key in params.cells:
+        write_scores(key, doc_hash="x" if key == "tiny-rtn" else "h")
+    with pytest.raises(UserError, match="scored on different documents"):
+        recoveries(params, load_results(params))
+
+
+def test_missing_score_names_the_file(params: Params) -> None:
+    with pytest.raises(UserError, match=r"cannot read scores/tiny-fp/summary.json"):
+        report(params)
+    with pytest.raises(UserError, match=r"no results/tiny/table.md yet; `dvc repro` makes it"):
+        show(params)
