@@ -5,16 +5,16 @@ Unknown keys and impossible values end in one line that names the key, the value
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from bench.strict import Strict, check_keys, one_line, reporting
 from bench.tasks import TASKS
 from swq.errors import UserError, one_of
 from swq.losses import Loss
@@ -22,39 +22,6 @@ from swq.methods import METHODS, Method
 from swq.quant.affine import Scheme
 
 PARAMS = Path("params.yaml")
-T = TypeVar("T")
-
-
-class Strict(BaseModel):
-    """A section that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            _check_keys(given, cls.model_fields)
-        return given
-
-
-def _check_keys(given: dict[str, Any], allowed: Iterable[str]) -> None:
-    names = list(allowed)
-    for key in given:
-        if key not in names:
-            raise PydanticCustomError("unknown_key", "{message}", {"message": one_of("key", key, names)})
-
-
-def _reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Let a UserError raised while a value is built carry the value's place in the file."""
-
-    def wrapped(value: Any) -> T:
-        try:
-            return build(value)
-        except UserError as error:
-            raise PydanticCustomError("user_error", "{message}", {"message": str(error)}) from error
-
-    return wrapped
 
 
 def _build_method(value: Any) -> Any:
@@ -64,13 +31,13 @@ def _build_method(value: Any) -> Any:
     if value["name"] not in METHODS:
         raise UserError(one_of("method", value["name"], METHODS))
     method = METHODS[value["name"]]
-    _check_keys(settings, [field.name for field in fields(method)])  # type: ignore[arg-type]
+    check_keys(settings, [field.name for field in fields(method)])  # type: ignore[arg-type]
     return TypeAdapter(method).validate_python(settings)
 
 
 def _build_loss(value: Any) -> Any:
     if isinstance(value, dict):
-        _check_keys(value, [field.name for field in fields(Loss)])
+        check_keys(value, [field.name for field in fields(Loss)])
         return TypeAdapter(Loss).validate_python(value)
     return value
 
@@ -168,9 +135,9 @@ class Cell(Strict):
 
     model: str
     calibration: str
-    method: Annotated[Method, BeforeValidator(_reporting(_build_method))]
-    scheme: Annotated[Scheme | None, BeforeValidator(_reporting(_build_scheme))] = None
-    loss: Annotated[Loss | None, BeforeValidator(_reporting(_build_loss))] = None
+    method: Annotated[Method, BeforeValidator(reporting(_build_method))]
+    scheme: Annotated[Scheme | None, BeforeValidator(reporting(_build_scheme))] = None
+    loss: Annotated[Loss | None, BeforeValidator(reporting(_build_loss))] = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     scale_dtype: Literal["float16", "float32"] = "float16"
     seed: int = Field(default=0, ge=0)
@@ -255,16 +222,4 @@ def load_params(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(given)
     except ValidationError as error:
-        raise UserError(f"{path}: {_one_line(error)}") from error
-
-
-def _one_line(error: ValidationError) -> str:
-    """Say the first thing that is wrong, and how many more there are."""
-    first = error.errors()[0]
-    # Discriminated unions put the chosen tag into the path; it is no key of the file.
-    place = ".".join(str(part) for part in first["loc"] if part not in ("package", "folder", "[key]"))
-    message = re.sub(r"^Value error, ", "", first["msg"])
-    shown = first["input"]
-    given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) and shown is not None else ""
-    more = f" [and {error.error_count() - 1} more]" if error.error_count() > 1 else ""
-    return f"{place + ': ' if place else ''}{message}{given}{more}"
+        raise UserError(f"{path}: {one_line(error)}") from error

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from swq.losses import Loss
+from swq.methods.base import BlockContext
 from swq.methods.omniquant import OmniQuant
 from swq.models.adapter import DecoderModel
 from swq.quant.affine import Scheme, choose_scale, choose_zero_point, fake_quantize, weight_range
@@ -83,11 +84,12 @@ def main() -> None:
         return run
 
     def step_with(loss: Loss) -> Callable[[], None]:
-        quantizer = OmniQuant().quantizer(model.linears(0), scheme, torch.float16)
+        context = BlockContext(model.linears(0), scheme, torch.float16, lambda name, n: paths.linear_input(0, name, n))
+        quantizer = OmniQuant().quantizer(context)
         module = BlockReconstruction(
             0, model.blocks[0], paths.kwargs(0), quantizer, loss, lambda key, shape: keyed_normals(0, key, shape)
         )
-        wrapped, optimizer = fabric.setup_module(module), fabric.setup_optimizers(quantizer.optimizer(0))
+        wrapped, optimizer = fabric.setup_module(module), fabric.setup_optimizers(quantizer.start_round(0))
 
         def run() -> None:
             value = wrapped.training_step(batch, 0)["loss"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from swq.losses import Loss
+from swq.methods.base import BlockContext
 from swq.methods.omniquant import OmniQuant
+from swq.models.adapter import DecoderModel
 from swq.quant.affine import Scheme
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import Recipe
@@ -19,6 +21,15 @@ def hybrid_recipe(seed: int = 0) -> Recipe:
     """Every part at once: a term that draws, one that does not, and the second target."""
     method = OmniQuant(epochs=EPOCHS, lwc_lr=0.05, aug_loss=True)
     return Recipe(method, SCHEME, Loss({"mse": 0.9, "sw": 0.1}, n_projections=8), seed)
+
+
+def context(model: DecoderModel, index: int, scale_dtype: torch.dtype = torch.float32) -> BlockContext:
+    """What a method that asks for no inputs is given of a block."""
+
+    def linear_input(name: str, n_tokens: int) -> torch.Tensor:
+        raise AssertionError(f"{name} was asked for")
+
+    return BlockContext(model.linears(index), SCHEME, scale_dtype, linear_input)
 
 
 class SpyNormals:

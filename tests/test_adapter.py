@@ -14,9 +14,9 @@ from swq.errors import UserError
 from swq.losses import Loss
 from swq.methods.omniquant import OmniQuant
 from swq.models.adapter import DecoderModel, block_output, check_model_folder
-from swq.quant.affine import Scheme
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.module import BlockReconstruction
+from tests.recipes import context
 
 HIDDEN = torch.Size((3, 5, 8))
 
@@ -79,7 +79,7 @@ def test_fake_quantized_block_treats_samples_of_a_batch_alone(
     fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor
 ) -> None:
     paths = ActivationPaths(fabric, tiny_llama, calibration[:3])
-    quantizer = OmniQuant().quantizer(tiny_llama.linears(0), Scheme(2, 32), torch.float32)
+    quantizer = OmniQuant().quantizer(context(tiny_llama, 0))
     module = BlockReconstruction(
         0, tiny_llama.blocks[0], paths.kwargs(0), quantizer, Loss(), lambda key, shape: torch.ones(shape)
     )

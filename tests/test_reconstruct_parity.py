@@ -23,6 +23,7 @@ from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import Recipe, reconstruct
 from tests.conftest import REFERENCE, Tensors, read_meta, read_reference
+from tests.recipes import context
 
 RUNS = ("omniq_mse", "omniq_sw", "omniq_mse_aug", "omniq_mse_sw_hilr")
 SCHEME = Scheme(2, 32)
@@ -169,7 +170,7 @@ def test_first_gradients_of_each_factor_are_the_recorded_ones(fabric: Fabric, ca
     assert recipe.loss is not None
     paths = ActivationPaths(fabric, model, calibration)
     data = paths.block_data(0, recipe.method.aug_loss)
-    quantizer = recipe.method.quantizer(model.linears(0), SCHEME, torch.float32)
+    quantizer = recipe.method.quantizer(context(model, 0))
     directions = reference.get("sw_randn", torch.empty(1))[0]
     module = BlockReconstruction(0, model.blocks[0], paths.kwargs(0), quantizer, recipe.loss, lambda *_: directions)
     module.training_step(data.batch(fabric, [0]), 0)["loss"].backward()

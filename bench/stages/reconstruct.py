@@ -42,7 +42,8 @@ def reconstruct(params: Params, key: str) -> str:
         artefact = _artefact(cell.method_name, recipe, record.sha256, blocks)
         artefact.save(folder / "quantized.safetensors")
         write_tensors(folder / "learned.safetensors", _merged(b.learned for b in blocks), {"cell": key})
-        _write_losses(folder / "losses.csv", blocks, 0 if calibration is None else len(calibration))
+        steps = 0 if calibration is None else cell.method.steps_per_epoch(len(calibration))
+        _write_losses(folder / "losses.csv", blocks, steps)
         stage["bits_per_weight"] = artefact.bits_per_weight()
     resume.remove()
     return f"cell {key}: {artefact.bits_per_weight() or 32:.3f} bits per weight in {folder}"
@@ -69,14 +70,14 @@ def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return merged
 
 
-def _write_losses(path: Path, blocks: list[BlockRecord], n_samples: int) -> None:
-    """Write the mean loss and weighted terms of every pass over the samples: one row a block and epoch."""
+def _write_losses(path: Path, blocks: list[BlockRecord], steps_per_epoch: int) -> None:
+    """Write the mean loss and weighted terms of every epoch of every block, a row each."""
     names = list(blocks[0].trace[0]) if blocks and blocks[0].trace else ["loss"]
     with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["block", "epoch", *names])
         for index, block in enumerate(blocks):
-            for epoch, start in enumerate(range(0, len(block.trace), max(1, n_samples))):
-                steps = block.trace[start : start + n_samples]
+            for epoch, start in enumerate(range(0, len(block.trace), max(1, steps_per_epoch))):
+                steps = block.trace[start : start + steps_per_epoch]
                 means = [sum(step[name] for step in steps) / len(steps) for name in names]
                 writer.writerow([index, epoch, *(f"{mean:.9g}" for mean in means)])

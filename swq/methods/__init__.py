@@ -4,10 +4,12 @@ from swq.methods.base import Method
 from swq.methods.fp import FullPrecision
 from swq.methods.omniquant import OmniQuant
 from swq.methods.rtn import RTN
+from swq.methods.tesseraq import TesseraQ
 
 # A new method is a file beside this one and a line here.
 METHODS: dict[str, type[Method]] = {
     "fp": FullPrecision,
     "rtn": RTN,
     "omniquant": OmniQuant,
+    "tesseraq": TesseraQ,
 }

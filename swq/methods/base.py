@@ -6,7 +6,7 @@ The walk over blocks (`swq.reconstruct`) does the rest: activations, losses, opt
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from swq.quant.affine import QuantizedWeight, Scheme
+
+
+@dataclass(frozen=True)
+class BlockContext:
+    """What a method is given of a block.
+
+    Attributes:
+        linears: the linears to quantize, by their path inside the block.
+        scheme: bits and group size.
+        scale_dtype: the dtype that scales are stored in.
+        linear_input: given a linear's name and a number of tokens, returns what enters it, (N, at least that many
+            tokens, in), when the full-precision block runs on the quantized path's input: every k-th token of each
+            sample. Computed when it is asked for; only for methods that train.
+    """
+
+    linears: dict[str, nn.Linear]
+    scheme: Scheme
+    scale_dtype: torch.dtype
+    linear_input: Callable[[str, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,8 +61,8 @@ class BlockQuantizer(nn.Module, ABC):
     def finalize(self) -> BlockResult:
         """Return what is stored."""
 
-    def optimizer(self, round_index: int) -> Optimizer:
-        """Return the optimiser of a round. Only called when `rounds` is above 0."""
+    def start_round(self, round_index: int) -> Optimizer:
+        """Do what a round begins with, and return its optimiser. Only called when `rounds` is above 0."""
         raise NotImplementedError
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
@@ -58,10 +77,15 @@ class Method(ABC):
     trains = False  # True: needs calibration tokens and a loss
     aug_loss: bool = False  # True: also compare with the full-precision block on the quantized path's input
 
-    def steps_per_block(self, n_samples: int) -> int:
-        """Return how many training steps a block takes over `n_samples` calibration samples."""
+    epochs: int = 0
+
+    def steps_per_epoch(self, n_samples: int) -> int:
+        """Return how many training steps an epoch takes over `n_samples` calibration samples.
+
+        A block is trained for `epochs` of them; losses are recorded as means over each.
+        """
         return 0
 
     @abstractmethod
-    def quantizer(self, linears: dict[str, nn.Linear], scheme: Scheme, scale_dtype: torch.dtype) -> BlockQuantizer:
-        """Return the quantizer of a block with these linears."""
+    def quantizer(self, block: BlockContext) -> BlockQuantizer:
+        """Return the quantizer of a block."""

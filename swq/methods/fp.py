@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from swq.methods.base import BlockQuantizer, BlockResult, Method
-from swq.quant.affine import Scheme
+from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class FullPrecision(Method):
 
     needs_scheme = False
 
-    def quantizer(self, linears: dict[str, nn.Linear], scheme: Scheme, scale_dtype: torch.dtype) -> BlockQuantizer:
+    def quantizer(self, block: BlockContext) -> BlockQuantizer:
         return UnchangedBlock()
 
 

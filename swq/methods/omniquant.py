@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from swq.errors import UserError
-from swq.methods.base import BlockQuantizer, BlockResult, Method
+from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
 from swq.quant.affine import Scheme, fake_quantize, quantize_weight, weight_range
 
 INITIAL_FACTOR = 4.0  # sigmoid(4) = 0.982: the range starts almost unclipped
@@ -44,11 +44,11 @@ class OmniQuant(Method):
         if not 0 < self.lwc_lr < float("inf") or not 0 <= self.weight_decay < float("inf"):
             raise UserError("omniquant: lwc_lr must be above 0 and weight_decay at least 0, both finite")
 
-    def steps_per_block(self, n_samples: int) -> int:
-        return self.epochs * n_samples
+    def steps_per_epoch(self, n_samples: int) -> int:
+        return n_samples
 
-    def quantizer(self, linears: dict[str, nn.Linear], scheme: Scheme, scale_dtype: torch.dtype) -> BlockQuantizer:
-        return OmniQuantBlock(self, linears, scheme, scale_dtype)
+    def quantizer(self, block: BlockContext) -> BlockQuantizer:
+        return OmniQuantBlock(self, block)
 
 
 class LearnableClipping(nn.Module):
@@ -84,19 +84,19 @@ class OmniQuantBlock(BlockQuantizer):
 
     rounds = 1
 
-    def __init__(
-        self, settings: OmniQuant, linears: dict[str, nn.Linear], scheme: Scheme, scale_dtype: torch.dtype
-    ) -> None:
+    def __init__(self, settings: OmniQuant, block: BlockContext) -> None:
         super().__init__()
         self.settings = settings
-        self.scale_dtype = scale_dtype
-        self.names = tuple(linears)
-        self.clippings = nn.ModuleList(LearnableClipping(linear.weight, scheme) for linear in linears.values())
+        self.scale_dtype = block.scale_dtype
+        self.names = tuple(block.linears)
+        self.clippings = nn.ModuleList(
+            LearnableClipping(linear.weight, block.scheme) for linear in block.linears.values()
+        )
 
     def forward(self) -> dict[str, Tensor]:
         return {f"{name}.weight": clipping() for name, clipping in zip(self.names, self.clippings, strict=True)}
 
-    def optimizer(self, round_index: int) -> Optimizer:
+    def start_round(self, round_index: int) -> Optimizer:
         return AdamW(self.parameters(), lr=self.settings.lwc_lr, weight_decay=self.settings.weight_decay)
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:

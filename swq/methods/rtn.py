@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from swq.methods.base import BlockQuantizer, BlockResult, Method
-from swq.quant.affine import Scheme, quantize_weight
+from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
+from swq.quant.affine import quantize_weight
 
 
 @dataclass(frozen=True)
 class RTN(Method):
     """Round to nearest. It has no settings."""
 
-    def quantizer(self, linears: dict[str, nn.Linear], scheme: Scheme, scale_dtype: torch.dtype) -> BlockQuantizer:
-        return RTNQuantizer(linears, scheme, scale_dtype)
+    def quantizer(self, block: BlockContext) -> BlockQuantizer:
+        return RTNBlock(block)
 
 
-class RTNQuantizer(BlockQuantizer):
+class RTNBlock(BlockQuantizer):
     """Min-max ranges of every linear."""
 
-    def __init__(self, linears: dict[str, nn.Linear], scheme: Scheme, scale_dtype: torch.dtype) -> None:
+    def __init__(self, block: BlockContext) -> None:
         super().__init__()
         self.weights = {
-            name: quantize_weight(linear.weight, scheme, scale_dtype=scale_dtype) for name, linear in linears.items()
+            name: quantize_weight(linear.weight, block.scheme, scale_dtype=block.scale_dtype)
+            for name, linear in block.linears.items()
         }
 
     def forward(self) -> dict[str, Tensor]:

@@ -57,6 +57,30 @@ class ActivationPaths:
         fp_output = self._run(index, {}, self.fp_hidden)
         return BlockData(self.quant_hidden, fp_output, self._run(index, {}, self.quant_hidden) if with_aug else None)
 
+    def linear_input(self, index: int, name: str, n_tokens: int) -> Tensor:
+        """Return what enters a linear of block `index`, full-precision, on the quantized path's input.
+
+        Args:
+            index: the block; the paths must stand at its entrance.
+            name: the linear's path inside it.
+            n_tokens: of samples at least twice as long, every (T // n_tokens)-th token is taken.
+
+        Returns:
+            (N, tokens, in) in host memory.
+        """
+        stride = max(1, self.quant_hidden.shape[1] // n_tokens)
+        inputs: list[Tensor] = []
+
+        def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            inputs.append(arguments[0][:, ::stride].to(self.quant_hidden.device))
+
+        handle = self.blocks[index].get_submodule(name).register_forward_pre_hook(note)
+        try:
+            self._run(index, {}, self.quant_hidden)
+        finally:
+            handle.remove()
+        return torch.cat(inputs)
+
     def advance(self, index: int, fp_output: Tensor, weights: dict[str, Tensor]) -> None:
         """Move both paths behind block `index`; the quantized one sees `weights` in place of the block's own."""
         self.quant_hidden = self._run(index, weights, self.quant_hidden)

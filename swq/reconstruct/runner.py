@@ -15,8 +15,8 @@ from tqdm import tqdm
 from swq.checkpoint import pack_weight, unpack_weight
 from swq.errors import UserError
 from swq.losses import Loss
-from swq.methods.base import BlockQuantizer, Method
-from swq.models.adapter import BlockKwargs, DecoderModel
+from swq.methods.base import BlockContext, BlockQuantizer, Method
+from swq.models.adapter import DecoderModel
 from swq.quant.affine import Scheme
 from swq.reconstruct.data import ActivationPaths, BlockData
 from swq.reconstruct.module import BlockReconstruction, Normals
@@ -79,17 +79,18 @@ def reconstruct(
         if calibration is None:
             raise UserError(f"{type(recipe.method).__name__} trains: it needs calibration tokens")
         paths = ActivationPaths(fabric, model, calibration)
-    steps = recipe.method.steps_per_block(len(calibration)) if calibration is not None and paths else 1
+    steps = recipe.method.epochs * recipe.method.steps_per_epoch(len(paths.fp_hidden)) if paths else 1
     with tqdm(total=len(model.blocks) * steps, desc="reconstruct", unit="step", mininterval=1) as bar:
         for index in range(len(model.blocks)):
             bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}", refresh=False)
             record = resume.load(index) if resume else None
             data = paths.block_data(index, recipe.method.aug_loss and record is None) if paths else None
             if record is None:
-                quantizer = recipe.method.quantizer(model.linears(index), recipe.scheme, recipe.scale_dtype)
+                quantizer = recipe.method.quantizer(_context(model, index, recipe, paths))
                 trace: list[dict[str, float]] = []
-                if paths and data:
-                    module = _module(model, index, paths.kwargs(index), quantizer, recipe, normals)
+                if paths and data and recipe.loss:
+                    block, kwargs = model.blocks[index], paths.kwargs(index)
+                    module = BlockReconstruction(index, block, kwargs, quantizer, recipe.loss, normals)
                     trace = train_block(fabric, module, data, recipe.seed, model.block_name(index), bar.update)
                 record = _record(model.block_name(index), quantizer, trace)
                 if resume:
@@ -119,7 +120,7 @@ def train_block(
     generator = keyed_generator(seed, "batches", module.index)
     trace: list[dict[str, float]] = []
     for round_index in range(quantizer.rounds):
-        optimizer: Any = fabric.setup_optimizers(quantizer.optimizer(round_index))
+        optimizer: Any = fabric.setup_optimizers(quantizer.start_round(round_index))
         for indices in quantizer.batches(round_index, len(data.hidden), generator):
             with fabric.autocast():  # on one device Fabric enters it for forward() only, not for training_step()
                 values = wrapped.training_step(data.batch(fabric, indices), len(trace))
@@ -135,11 +136,14 @@ def train_block(
     return trace
 
 
-def _module(
-    model: DecoderModel, index: int, kwargs: BlockKwargs, quantizer: BlockQuantizer, recipe: Recipe, normals: Normals
-) -> BlockReconstruction:
-    assert recipe.loss is not None
-    return BlockReconstruction(index, model.blocks[index], kwargs, quantizer, recipe.loss, normals)
+def _context(model: DecoderModel, index: int, recipe: Recipe, paths: ActivationPaths | None) -> BlockContext:
+    def linear_input(name: str, n_tokens: int) -> Tensor:
+        if paths is None:
+            raise UserError(f"{type(recipe.method).__name__} needs calibration tokens")
+        return paths.linear_input(index, name, n_tokens)
+
+    assert recipe.scheme is not None
+    return BlockContext(model.linears(index), recipe.scheme, recipe.scale_dtype, linear_input)
 
 
 def _record(name: str, quantizer: BlockQuantizer, trace: list[dict[str, float]]) -> BlockRecord:

@@ -1,0 +1,58 @@
+"""Sections of a configuration that say plainly what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from swq.errors import UserError, one_of
+
+T = TypeVar("T")
+
+
+class Strict(BaseModel):
+    """A section that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            check_keys(given, cls.model_fields)
+        return given
+
+
+def check_keys(given: dict[str, Any], allowed: Iterable[str]) -> None:
+    names = list(allowed)
+    for key in given:
+        if key not in names:
+            raise PydanticCustomError("unknown_key", "{message}", {"message": one_of("key", key, names)})
+
+
+def reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Let a UserError raised while a value is built carry the value's place in the file."""
+
+    def wrapped(value: Any) -> T:
+        try:
+            return build(value)
+        except UserError as error:
+            raise PydanticCustomError("user_error", "{message}", {"message": str(error)}) from error
+
+    return wrapped
+
+
+def one_line(error: ValidationError) -> str:
+    """Say the first thing that is wrong, and how many more there are."""
+    first = error.errors()[0]
+    # Discriminated unions put the chosen tag into the path; it is no key of the file.
+    place = ".".join(str(part) for part in first["loc"] if part not in ("package", "folder", "[key]"))
+    message = re.sub(r"^Value error, ", "", first["msg"])
+    shown = first["input"]
+    given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) and shown is not None else ""
+    more = f" [and {error.error_count() - 1} more]" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{message}{given}{more}"

@@ -1,0 +1,195 @@
+"""TesseraQ: progressive adaptive rounding, with the dequantization scale trained beside it.
+
+Each weight's rounding, down or up, is a variable that starts at its fractional part. In rounds, the surest ones are
+hardened to 0 or 1 and the rest are trained on, until all are hard.
+
+Source: Li et al., TesseraQ (arXiv 2410.19103), sections 3.2 and 3.3; the order of operations is that of the SW authors'
+public fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from swq.errors import UserError
+from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
+from swq.quant.affine import QuantizedWeight, Scheme, choose_scale, choose_zero_point, weight_range
+from swq.quant.clip import input_moments, search_clip
+
+LOW, HIGH = -0.1, 1.1  # ends of the rectified sigmoid: it reaches 0 and 1 at finite arguments
+SCALE_DECAY = 1e-4  # weight decay of the scale parameter, as its authors have it
+NOT_CLIPPED = ("q_proj", "k_proj")  # their outputs meet in a product, where errors of each do not add up
+CLIP_TOKENS = 512  # of each sample, for the search of a range
+THRESHOLDS = (0.75, 0.5, 0.375, 0.25, 0.125, 0.09, 0.06, 0.04, 0.02, 0.005)
+
+
+@dataclass(frozen=True)
+class TesseraQ(Method):
+    """Settings of TesseraQ.
+
+    Attributes:
+        thresholds: share of the rounding variables that stays soft in each round, falling.
+        iterations: training steps per round.
+        batch_size: samples per step; fewer if fewer are there.
+        lr: learning rate of the rounding variables.
+        scale_lr: learning rate of the dequantization scale's factor.
+        start: the range that codes are laid over: `minmax`, or `clip`, a search per group.
+    """
+
+    thresholds: tuple[float, ...] = THRESHOLDS
+    iterations: int = 250
+    batch_size: int = 2
+    lr: float = 5e-4
+    scale_lr: float = 5e-4
+    start: Literal["minmax", "clip"] = "clip"
+
+    trains = True
+
+    def __post_init__(self) -> None:
+        if not self.thresholds or not all(0 <= t < 1 for t in self.thresholds):
+            raise UserError(f"tesseraq: thresholds are {self.thresholds}; each must be at least 0 and below 1")
+        if list(self.thresholds) != sorted(self.thresholds, reverse=True):
+            raise UserError(f"tesseraq: thresholds are {self.thresholds}; they must fall, hard variables stay hard")
+        if self.iterations < 1 or self.batch_size < 1:
+            raise UserError("tesseraq: iterations and batch_size must be at least 1")
+        if not (0 < self.lr < float("inf") and 0 <= self.scale_lr < float("inf")):
+            raise UserError("tesseraq: lr must be above 0 and scale_lr at least 0, both finite")
+
+    @property
+    def epochs(self) -> int:  # type: ignore[override]
+        """An epoch here is a round: what follows one hardening."""
+        return len(self.thresholds)
+
+    def steps_per_epoch(self, n_samples: int) -> int:
+        return self.iterations
+
+    def quantizer(self, block: BlockContext) -> BlockQuantizer:
+        return TesseraQBlock(self, block)
+
+
+def rectified_sigmoid(x: Tensor) -> Tensor:
+    """A sigmoid stretched to (-0.1, 1.1) and cut to [0, 1]."""
+    return ((HIGH - LOW) * x.sigmoid() + LOW).clamp(0, 1)
+
+
+def inverse_rectified_sigmoid(y: Tensor) -> Tensor:
+    """The argument at which `rectified_sigmoid` is `y`, for y in [0, 1)."""
+    return -torch.log((HIGH - LOW) / (y - LOW) - 1)
+
+
+class AdaptiveRounding(nn.Module):
+    """One linear's weight with a rounding variable per weight, and a factor on the scale per group.
+
+    `rounding` is (out, n_groups, group_size), +inf and -inf where it is hard; `scale_factor` is (out, n_groups, 1).
+    """
+
+    floor: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, weight: Tensor, scheme: Scheme) -> None:
+        super().__init__()
+        self.scheme = scheme
+        self.weight_shape = weight.shape
+        grouped = scheme.group(weight.detach().float())
+        wmin, wmax = weight_range(grouped)
+        scale = choose_scale(wmin, wmax, scheme.n_bits)
+        ratio = grouped / scale
+        self.register_buffer("floor", ratio.floor())
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero_point", choose_zero_point(wmin, scale, scheme.n_bits))
+        self.rounding = nn.Parameter(inverse_rectified_sigmoid(ratio - self.floor))
+        self.scale_factor = nn.Parameter(torch.zeros_like(scale))
+
+    def trained_scale(self) -> Tensor:
+        """The dequantization scale, (out, n_groups, 1): the codes' own times a factor in [0, 2] that starts at 1."""
+        return self.scale * (2 * rectified_sigmoid(self.scale_factor))
+
+    def forward(self) -> Tensor:
+        codes = (self.floor + rectified_sigmoid(self.rounding) + self.zero_point).clamp(0, self.scheme.quant_max)
+        return ((codes - self.zero_point) * self.trained_scale()).reshape(self.weight_shape)
+
+    @torch.no_grad()
+    def harden(self, soft_share: float) -> None:
+        """Fix all but about `soft_share` of the variables, those nearest to undecided, to the side they lean to."""
+        height = rectified_sigmoid(self.rounding)
+        margin = quantile((height - 0.5).abs().flatten(), soft_share)
+        self.rounding[height > 0.5 + margin] = torch.inf
+        self.rounding[height < 0.5 - margin] = -torch.inf
+
+    @torch.no_grad()
+    def quantized(self, scale_dtype: torch.dtype) -> QuantizedWeight:
+        """Round every variable to the side it leans to."""
+        up = (self.rounding > 0).float()
+        codes = (self.floor + up + self.zero_point).clamp(0, self.scheme.quant_max).reshape(self.weight_shape)
+        scale = self.trained_scale().to(scale_dtype)
+        return QuantizedWeight(codes.to(torch.uint8), scale, self.zero_point.to(torch.uint8), self.scheme)
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """Return the linearly interpolated quantile of a flat tensor. torch.quantile refuses more than 2^24 values."""
+    rank = share * (values.numel() - 1)
+    below = int(rank)
+    low = values.kthvalue(below + 1).values
+    high = values.kthvalue(min(below + 2, values.numel())).values
+    return torch.lerp(low, high, rank - below)
+
+
+class TesseraQBlock(BlockQuantizer):
+    """The rounding variables and scale factors of every linear of a block."""
+
+    def __init__(self, settings: TesseraQ, block: BlockContext) -> None:
+        super().__init__()
+        self.settings = settings
+        self.scale_dtype = block.scale_dtype
+        self.rounds = len(settings.thresholds)
+        self.names = tuple(block.linears)
+        self.linears = nn.ModuleList(
+            AdaptiveRounding(_start_weight(settings, block, name), block.scheme) for name in self.names
+        )
+
+    def forward(self) -> dict[str, Tensor]:
+        return {f"{name}.weight": linear() for name, linear in zip(self.names, self.linears, strict=True)}
+
+    def start_round(self, round_index: int) -> Optimizer:
+        """Harden, then begin with a fresh Adam: moments of variables that are hard by now must not linger."""
+        for linear in self._each():
+            linear.harden(self.settings.thresholds[round_index])
+        rounding = {"params": [linear.rounding for linear in self._each()], "lr": self.settings.lr}
+        factors = {"params": [linear.scale_factor for linear in self._each()], "lr": self.settings.scale_lr}
+        return Adam([rounding, factors | {"weight_decay": SCALE_DECAY}])
+
+    def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
+        """Different random samples in each step, of those that are there."""
+        for _ in range(self.settings.iterations):
+            yield torch.randperm(n_samples, generator=generator)[: self.settings.batch_size].tolist()
+
+    def finalize(self) -> BlockResult:
+        result = BlockResult({})
+        for name, linear in zip(self.names, self._each(), strict=True):
+            result.weights[name] = linear.quantized(self.scale_dtype)
+            result.learned[f"{name}.scale_factor"] = linear.scale_factor.detach().cpu()
+        return result
+
+    def _each(self) -> Iterator[AdaptiveRounding]:
+        for linear in self.linears:
+            assert isinstance(linear, AdaptiveRounding)
+            yield linear
+
+
+def _start_weight(settings: TesseraQ, block: BlockContext, name: str) -> Tensor:
+    """Return the weight that rounding starts from: as it is, or clamped to its best range."""
+    weight = block.linears[name].weight.detach()
+    if settings.start == "minmax" or name.endswith(NOT_CLIPPED):
+        return weight
+    grouped = block.scheme.group(weight)
+    low, high = search_clip(
+        weight, input_moments(block.linear_input(name, CLIP_TOKENS), grouped.shape[-1]), block.scheme
+    )
+    return grouped.clamp(low, high).reshape(weight.shape)
