@@ -92,7 +92,8 @@ def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict
 
 def label(cell: Cell) -> str:
     """Return a cell's name for people, e.g. `OmniQuant + SW`."""
-    name = {"fp": "FP", "rtn": "RTN", "omniquant": "OmniQuant"}.get(cell.method_name, cell.method_name)
+    names = {"fp": "FP", "rtn": "RTN", "omniquant": "OmniQuant", "tesseraq": "TesseraQ"}
+    name = names.get(cell.method_name, cell.method_name)
     return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
 
 
