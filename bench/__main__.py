@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,24 +120,29 @@ def failures() -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit status 1."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    note = FAILURES / "@".join(sys.argv[1:3])
     try:
         app()
     except SystemExit as stop:
         if not stop.code:
-            note.unlink(missing_ok=True)
+            _note_failure(None)
         raise
     except UserError as error:
-        _keep(note, str(error))
+        _note_failure(str(error))
         sys.exit(f"error: {error}")
     except Exception as error:
-        _keep(note, f"{type(error).__name__}: {error}")
+        _note_failure(f"{type(error).__name__}: {error}")
         raise
 
 
-def _keep(note: Path, reason: str) -> None:
-    """Keep a stage's reason for failing, so that it can be repeated after the other stages' output."""
-    if "@" in note.name:
+def _note_failure(reason: str | None) -> None:
+    """Keep why a stage of the pipeline failed, to be repeated after the others' output; None: it succeeded."""
+    stage = os.environ.get("DVC_STAGE")  # set by DVC for the commands it runs
+    if stage is None:
+        return
+    note = FAILURES / stage
+    if reason is None:
+        note.unlink(missing_ok=True)
+    else:
         note.parent.mkdir(exist_ok=True)
         note.write_text(reason, encoding="utf-8")
 

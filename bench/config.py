@@ -194,6 +194,11 @@ class Params(Strict):
             check(f"cells.{key}.model", "model", cell.model, self.models)
             fitting = [name for name, c in self.calibrations.items() if c.model == cell.model]
             check(f"cells.{key}.calibration", f"calibration of model {cell.model}", cell.calibration, fitting)
+            seq_len = self.calibrations[cell.calibration].seq_len
+            if cell.loss and seq_len % cell.loss.sw_block_size:
+                given = f"cells.{key}.loss.sw_block_size: {cell.loss.sw_block_size}"
+                message = f"{given} does not divide the {seq_len} tokens of a sample of {cell.calibration}"
+                raise PydanticCustomError("reference", "{message}", {"message": message})
         for key, baseline in self.report.baselines.items():
             check("report.baselines", "cell", key, self.cells)
             check(f"report.baselines.{key}", "cell", baseline, self.cells)

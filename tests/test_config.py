@@ -55,6 +55,7 @@ def test_valid_params_become_typed(tmp_path: Path) -> None:
         (lambda v: cell()(v)["method"].update(epochs="many"), ["cells.tiny-omniquant.method", "'many'"]),
         (lambda v: cell()(v)["loss"].update(weights={"mze": 1.0}), ["unknown loss term 'mze'", "'mse'?"]),
         (lambda v: cell()(v)["loss"].update(weights={"mse": -1.0}), ["loss weight of mse is -1.0"]),
+        (lambda v: cell()(v)["loss"].update(sw_block_size=3), ["sw_block_size: 3 does not divide the 32 tokens"]),
         (lambda v: cell()(v).update(precision="fp16"), ["cells.tiny-omniquant.precision", "'16-mixed'", "'fp16'"]),
         (lambda v: cell()(v).update(model="tini"), ["cells.tiny-omniquant.model", "unknown model 'tini'", "'tiny'?"]),
         (lambda v: cell()(v).update(calibration="none"), ["cells.tiny-omniquant.calibration", "tiny-4x32"]),
