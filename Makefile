@@ -3,11 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: repro test check clean setup
-.DEFAULT_GOAL := repro
+.PHONY: help repro test check clean setup
+.DEFAULT_GOAL := help
 
-repro: setup  ## run the pipeline of params.yaml (bundled: 15 minutes on 2 cores), then print its table
+help:  ## list these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/'
+
+repro: setup  ## run the pipeline of params.yaml (bundled: 13 minutes on 2 cores after set-up), then print its table
 	@rm -rf .failures
+	@$(RUN) python -m bench check
 	$(RUN) dvc repro --keep-going || { $(RUN) python -m bench failures; exit 1; }
 	@$(RUN) python -m bench show
 
@@ -26,6 +30,7 @@ setup: $(BIN)/.installed
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed (set PYTHON=...)")'
+	@echo "setting up .venv: 2 minutes or more, about 2 GB of Python packages (more where torch comes with CUDA)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
 	@touch $@

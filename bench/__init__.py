@@ -2,5 +2,11 @@
 
 Layers, imports only downwards:
 
-    __main__ (command line) -> stages/ -> tables, plots, statistics -> records -> config
+    __main__ (command line), compose
+    stages/   one function per stage of dvc.yaml
+    tables, plots   what people read
+    results   a suite's scores brought together; statistics
+    harness (lm-eval), corpus, models, packages   what is scored, and where it comes from
+    records, runtime, paths
+    config, strict, tasks   what a user may write
 """

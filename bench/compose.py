@@ -23,13 +23,15 @@ def compose(suite: str, force: bool = False) -> str:
     Raises:
         UserError: there is no such suite, conf/ is not valid, or params.yaml holds changes made by hand.
     """
+    if not CONF.is_dir():
+        raise UserError("there is no conf/ here; run from the repository's top folder")
     body = composed(suite)
     if PARAMS.exists() and not force:
         _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
     trial = PARAMS.with_suffix(".new.yaml")
     try:
         write_text(trial, body)
-        load_params(trial)
+        load_params(trial, called=f"conf/ for suite {suite}")
     finally:
         trial.unlink(missing_ok=True)
     write_text(PARAMS, f"{HEADER}{_digest(body)}\n{body}")
@@ -63,15 +65,20 @@ def _refuse_if_edited(text: str) -> None:
     first, _, body = text.partition("\n")
     if first.startswith(HEADER) and first.removeprefix(HEADER) == _digest(body):
         return
-    suite = (yaml.safe_load(text) or {}).get("suite")
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError:
+        given = None
+    suite = given.get("suite") if isinstance(given, dict) else None
     expected = composed(suite) if isinstance(suite, str) and (CONF / "suite" / f"{suite}.yaml").is_file() else ""
     written = body if first.startswith("#") else text
-    if yaml.safe_load(expected) == yaml.safe_load(written):
+    if given is not None and yaml.safe_load(expected) == given:
         return
     difference = difflib.unified_diff(
         expected.splitlines(), written.splitlines(), "conf/", "params.yaml", "", "", 1, ""
     )
     lines = "\n".join(difference)
     raise UserError(
-        "params.yaml was edited by hand; move the change into conf/, or compose with --force to drop it:\n" + lines
+        "params.yaml was edited by hand; move the change into conf/, or compose with --force to drop it."
+        " What conf/ says now, and what params.yaml says:\n" + lines
     )

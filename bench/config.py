@@ -39,11 +39,13 @@ def _build_loss(value: Any) -> Any:
     if isinstance(value, dict):
         check_keys(value, [field.name for field in fields(Loss)])
         return TypeAdapter(Loss).validate_python(value)
-    return value
+    if value is None or isinstance(value, Loss):
+        return value
+    raise UserError("a loss is a mapping such as { weights: { mse: 0.9, sw: 0.1 } }")
 
 
 def _build_scheme(value: Any) -> Any:
-    return Scheme.parse(value) if isinstance(value, str) else value
+    return value if value is None or isinstance(value, Scheme) else Scheme.parse(str(value))
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -120,6 +122,8 @@ class Protocol(Strict):
         for task in self.tasks:
             if task not in TASKS:
                 raise PydanticCustomError("task", "{message}", {"message": one_of("task", task, TASKS)})
+        if len(set(self.tasks)) < len(self.tasks):
+            raise PydanticCustomError("task", "tasks: each may be named once", {})
         return self
 
 
@@ -153,6 +157,11 @@ class Cell(Strict):
                 message = f"{what} {need} for method {self.method_name}"
                 raise PydanticCustomError("cell", "{message}", {"message": message})
         return self
+
+    def describe(self) -> str:
+        """Return everything that the cell decides, so that a result can be told from one of an older configuration."""
+        parts = (self.method, self.scheme, self.loss, self.precision, self.scale_dtype, f"seed {self.seed}")
+        return " ".join(map(str, parts))
 
     @property
     def method_name(self) -> str:
@@ -202,7 +211,19 @@ class Params(Strict):
         for key, baseline in self.report.baselines.items():
             check("report.baselines", "cell", key, self.cells)
             check(f"report.baselines.{key}", "cell", baseline, self.cells)
+            self._check_comparable(key, baseline)
         return self
+
+    def _check_comparable(self, key: str, baseline: str) -> None:
+        """A share of what another scheme or another model lost would mean nothing."""
+        cell, base = self.cells[key], self.cells[baseline]
+        for what, ours, theirs in (("model", cell.model, base.model), ("scheme", cell.scheme, base.scheme)):
+            if key == baseline or ours != theirs:
+                message = (
+                    f"report.baselines.{key}: a base must be another cell of the same {what};"
+                    f" {key} has {ours}, {baseline} has {theirs}"
+                )
+                raise PydanticCustomError("reference", "{message}", {"message": message})
 
     def reference(self, key: str) -> str | None:
         """Return the full-precision cell of the same model as cell `key`, if the suite has one."""
@@ -210,8 +231,8 @@ class Params(Strict):
         return next((k for k, c in self.cells.items() if c.model == model and not c.method.needs_scheme), None)
 
 
-def load_params(path: Path = PARAMS) -> Params:
-    """Read and validate a params file.
+def load_params(path: Path = PARAMS, called: str | None = None) -> Params:
+    """Read and validate a params file, which messages call `called`, or by its path.
 
     Raises:
         UserError: one line that names the key, the value and what is allowed.
@@ -227,4 +248,4 @@ def load_params(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(given)
     except ValidationError as error:
-        raise UserError(f"{path}: {one_line(error)}") from error
+        raise UserError(f"{called or path}: {one_line(error)}") from error

@@ -32,7 +32,7 @@ def plot_recovered(
         axes.set(title=f"of lost {measure.replace('_', '-')}", xlabel="%")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    figure.suptitle("Recovered share of what the base lost, with 95 % intervals over items")
+    figure.suptitle(f"Suite {params.suite}: recovered share of what the base lost, with 95 % intervals over items")
     figure.savefig(path, dpi=130, metadata=METADATA)
     plt.close(figure)
 
@@ -49,9 +49,10 @@ def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> N
     """Draw, per block, each trained cell's first loss term after training, and SW's share of the loss."""
     trained = {key: result for key, result in results.items() if params.cells[key].loss is not None}
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for key, result in trained.items():
-        _plot_base_term(left, params, key, result)
-        _plot_sw_share(right, result)
+    for place, (key, result) in enumerate(trained.items()):
+        _plot_base_term(left, params, key, result, f"C{place}")
+        _plot_sw_share(right, result, f"C{place}")
+    figure.suptitle(f"Suite {params.suite}")
     left.set(xlabel="block", ylabel="base loss, mean of the last epoch", yscale="log", title="Reconstruction error")
     right.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the loss, last epoch")
     for axes in (left, right):
@@ -65,17 +66,19 @@ def _last_epochs(result: CellResult) -> list[dict[str, float]]:
     return list({row["block"]: row for row in result.losses}.values())
 
 
-def _plot_base_term(axes: Axes, params: Params, key: str, result: CellResult) -> None:
+def _plot_base_term(axes: Axes, params: Params, key: str, result: CellResult, color: str) -> None:
     loss = params.cells[key].loss
     assert loss is not None
     base = next((name for name, weight in loss.weights.items() if weight and name != "sw"), None)
     if base:
         rows = _last_epochs(result)
         values = [row[base] / loss.weights[base] for row in rows]
-        axes.plot([row["block"] for row in rows], values, label=f"{result.label}: {base}")
+        axes.plot([row["block"] for row in rows], values, label=f"{result.label}: {base}", color=color)
 
 
-def _plot_sw_share(axes: Axes, result: CellResult) -> None:
+def _plot_sw_share(axes: Axes, result: CellResult, color: str) -> None:
     rows = [row for row in _last_epochs(result) if "sw" in row]
     if rows:
-        axes.plot([r["block"] for r in rows], [100 * r["sw"] / r["loss"] for r in rows], label=result.label, color="C1")
+        axes.plot(
+            [r["block"] for r in rows], [100 * r["sw"] / r["loss"] for r in rows], label=result.label, color=color
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -60,6 +60,10 @@ def load_results(params: Params) -> dict[str, CellResult]:
         UserError: a score is missing, or two cells were scored under different protocols.
     """
     results = {key: _load(key, cell) for key, cell in params.cells.items()}
+    rows = [(result.label, params.cells[key].scheme) for key, result in results.items()]
+    for (key, result), row in zip(list(results.items()), rows, strict=True):
+        if rows.count(row) > 1:  # seeds, epochs or models apart: only the key tells them
+            results[key] = replace(result, label=f"{result.label} ({key})")
     protocols: dict[str, list[str]] = {}
     for key, result in results.items():
         protocols.setdefault(result.summary["protocol_sha256"], []).append(key)
@@ -99,14 +103,17 @@ def label(cell: Cell) -> str:
 
 def _load(key: str, cell: Cell) -> CellResult:
     scores, artefacts = score_folder(key), artefact_folder(key)
-    summary = read_json(scores / "summary.json")
+    if not (scores / "summary.json").is_file() or not (artefacts / "record.json").is_file():
+        raise UserError(f"cell {key} has no scores yet; `dvc repro score@{key}` makes them")
     records = {"reconstruct": read_json(artefacts / "record.json"), "score": read_json(scores / "record.json")}
+    if records["reconstruct"]["recipe"] != cell.describe():
+        raise UserError(f"cell {key} was edited since it was scored; `dvc repro` runs it again")
     with (artefacts / "losses.csv").open(newline="") as handle:
         losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
     return CellResult(
         key=key,
         label=label(cell),
-        summary=summary,
+        summary=read_json(scores / "summary.json"),
         items=read_items(scores / "items.jsonl"),
         token_losses=np.load(scores / "token_losses.npy"),
         losses=losses,

@@ -67,8 +67,8 @@ def recovery(strata: list[Array], n_resamples: int, key: str) -> Recovery:
     # A few resamples may still lose nothing; their ratio has no meaning and counts as unbounded on its own side.
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = (treated - base) / (reference - base)
-    ratios = np.where(reference > base, ratios, np.sign(treated - base) * np.inf)
-    finite = np.nan_to_num(ratios, posinf=np.finfo(float).max, neginf=np.finfo(float).min)
+    unbounded = np.sign(treated - base) * np.finfo(float).max
+    finite = np.where(reference > base, ratios, unbounded)
     return Recovery(lost, gained, Interval.of(gained.point / lost.point, finite))
 
 

@@ -50,9 +50,28 @@ def one_line(error: ValidationError) -> str:
     """Say the first thing that is wrong, and how many more there are."""
     first = error.errors()[0]
     # Discriminated unions put the chosen tag into the path; it is no key of the file.
-    place = ".".join(str(part) for part in first["loc"] if part not in ("package", "folder", "[key]"))
-    message = re.sub(r"^Value error, ", "", first["msg"])
+    parts = [str(part) for part in first["loc"] if part != "[key]"]
+    if parts[0:1] in (["models"], ["corpora"]) and len(parts) > 3:
+        del parts[2]
+    place = ".".join(parts)
+    message = _plain(first["type"], first.get("ctx", {}), re.sub(r"^Value error, ", "", first["msg"]))
     shown = first["input"]
     given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) and shown is not None else ""
     more = f" [and {error.error_count() - 1} more]" if error.error_count() > 1 else ""
     return f"{place + ': ' if place else ''}{message}{given}{more}"
+
+
+PLAIN = {
+    r"^[0-9a-f]{64}$": "must be a SHA-256, 64 hexadecimal digits",
+    r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$": "must be a pinned package, NAME==VERSION",
+    r"^[A-Za-z0-9_-]+$": "may hold letters, digits, '_' and '-' only",
+}
+
+
+def _plain(kind: str, context: dict[str, Any], message: str) -> str:
+    """Say in plain words what pydantic says in its own."""
+    if kind == "string_pattern_mismatch":
+        return PLAIN.get(context["pattern"], message)
+    if kind == "union_tag_not_found":
+        return "key 'source' is missing (allowed: package, folder)"
+    return message

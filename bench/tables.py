@@ -28,7 +28,8 @@ def render(params: Params, results: dict[str, CellResult], recovered: dict[str, 
         recovery_table(params, results, recovered),
         f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval, paired over items and"
         " conditional on this one seed. 'n/a' stands where the base has not clearly lost anything on these items, so"
-        " that there is nothing to take a share of; the difference to the base, with its interval, is given instead.",
+        " that there is nothing to take a share of; the difference to the base, with its interval, is given instead."
+        " Bits are those stored per weight of the quantized linears; embeddings and norms are as in FP.",
         caution(params, results),
         *params.report.notes,
         "Made by `dvc repro`. Every number in full precision is in `metrics.json`, commit, versions and machine are in"
@@ -52,7 +53,7 @@ def quality_table(params: Params, results: dict[str, CellResult]) -> str:
         for key, result in results.items()
     ]
     headers = ["cell", "scheme", "perplexity", *(SHORT.get(task, task) for task in tasks), "mean acc", "margin"]
-    return _markdown(rows, headers)
+    return _markdown(rows, headers, left=2)
 
 
 def recovery_table(params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]) -> str:
@@ -64,6 +65,7 @@ def recovery_table(params: Params, results: dict[str, CellResult], recovered: di
         rows.append(
             [
                 result.label,
+                _scheme(params, key),
                 results[base].label if base else "",
                 *(
                     [
@@ -79,8 +81,18 @@ def recovery_table(params: Params, results: dict[str, CellResult], recovered: di
                 f"{result.bits_per_weight:.3f}" if result.bits_per_weight else "32",
             ]
         )
-    headers = ["cell", "base", "of accuracy", "of log-perplexity", "of margin", "minutes", "peak GiB", "bits/weight"]
-    return _markdown(rows, headers)
+    headers = [
+        "cell",
+        "scheme",
+        "base",
+        "of accuracy",
+        "of log-perplexity",
+        "of margin",
+        "minutes",
+        "peak GiB",
+        "bits/weight",
+    ]
+    return _markdown(rows, headers, left=3)
 
 
 def caution(params: Params, results: dict[str, CellResult]) -> str:
@@ -97,7 +109,7 @@ def caution(params: Params, results: dict[str, CellResult]) -> str:
         pairs = list(zip(base.items, last.items, strict=True))
         won = sum(new.correct and not old.correct for old, new in pairs)
         lost = sum(old.correct and not new.correct for old, new in pairs)
-        text += f"; from {base.label} to {last.label}, {won} answers became right and {lost} became wrong"
+        text += f"; from {base.label} to {last.label}, of the answers {won} became right and {lost} wrong"
     return text + (
         ". Read perplexity and margin first, and take the recovered share of accuracy here as a demonstration of the"
         " method, not as evidence."
@@ -123,7 +135,6 @@ def _number(value: float | None, digits: int) -> str:
     return "diverged" if value is None else f"{value:.{digits}f}"
 
 
-def _markdown(rows: list[list[str]], headers: list[str]) -> str:
-    left = 2
+def _markdown(rows: list[list[str]], headers: list[str], left: int) -> str:
     align = ["left"] * left + ["right"] * (len(headers) - left)
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)

@@ -47,6 +47,20 @@ def test_change_by_hand_is_shown_and_kept(project: Path) -> None:
     assert "limit: 50" in params.read_text()
 
 
+@pytest.mark.parametrize("text", ["cells: [", "- a list", ""])
+def test_params_that_are_no_mapping_count_as_edited(project: Path, text: str) -> None:
+    (project / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match="edited by hand"):
+        compose("bundled")
+    assert (project / "params.yaml").read_text() == text
+
+
+def test_other_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"there is no conf/ here; run from the repository's top folder"):
+        compose("bundled")
+
+
 def test_unknown_suite_is_named(project: Path) -> None:
     with pytest.raises(UserError, match="unknown suite 'bundle'; did you mean 'bundled'"):
         compose("bundle")
@@ -56,7 +70,7 @@ def test_invalid_conf_changes_nothing(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     suite = project / "conf/suite/bundled.yaml"
     suite.write_text(suite.read_text().replace("w3a16g64", "w7a16g64"))
-    with pytest.raises(UserError, match="n_bits 7"):
+    with pytest.raises(UserError, match=r"^conf/ for suite bundled: cells.bundled-rtn.scheme: n_bits 7"):
         compose("bundled")
     assert (project / "params.yaml").read_text() == before
     assert sorted(p.name for p in project.iterdir()) == ["conf", "params.yaml"]

@@ -89,6 +89,13 @@ def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         runtime.start(Runtime(device="gpu", threads=1))
 
 
+def test_half_precision_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fabric would quietly take bfloat16 instead."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(UserError, match="precision 16-mixed needs a GPU"):
+        runtime.start(Runtime(device="auto", threads=1), "16-mixed")
+
+
 def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     """/dev/full answers every write as a full disk does."""
     kept = tmp_path / "result"
@@ -104,7 +111,7 @@ def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in kept.iterdir()] == ["before"]
 
 
-def write_scores(key: str, protocol: str = "p", doc_hash: str = "h") -> None:
+def write_scores(params: Params, key: str, protocol: str = "p", doc_hash: str = "h") -> None:
     """Write the least that a report reads of a cell."""
     import numpy as np
 
@@ -118,25 +125,46 @@ def write_scores(key: str, protocol: str = "p", doc_hash: str = "h") -> None:
     (artefacts / "losses.csv").write_text("block,epoch,loss\n")
     cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
     write_json(scores / "record.json", cost)
-    write_json(artefacts / "record.json", cost)
+    write_json(artefacts / "record.json", cost | {"recipe": params.cells[key].describe()})
 
 
 def test_table_refuses_to_mix_protocols(params: Params) -> None:
     for key in params.cells:
-        write_scores(key, protocol="other" if key == "tiny-rtn" else "p")
+        write_scores(params, key, protocol="other" if key == "tiny-rtn" else "p")
     with pytest.raises(UserError, match=r"different protocols .*other: tiny-rtn"):
         load_results(params)
 
 
+def test_table_refuses_scores_of_an_older_configuration(params: Params) -> None:
+    for key in params.cells:
+        write_scores(params, key)
+    values = tiny_suite.params()
+    values["cells"]["tiny-rtn"]["scale_dtype"] = "float32"
+    tiny_suite.write_params(Path(), values)
+    with pytest.raises(UserError, match="cell tiny-rtn was edited since it was scored"):
+        load_results(load_params())
+
+
+def test_rows_that_look_alike_get_their_key(params: Params) -> None:
+    values = tiny_suite.params()
+    values["cells"]["tiny-omniquant-7"] = values["cells"]["tiny-omniquant"] | {"seed": 7}
+    tiny_suite.write_params(Path(), values)
+    edited = load_params()
+    for key in edited.cells:
+        write_scores(edited, key)
+    labels = [result.label for result in load_results(edited).values()]
+    assert labels == ["FP", "RTN", "OmniQuant (tiny-omniquant)", "OmniQuant + SW", "OmniQuant (tiny-omniquant-7)"]
+
+
 def test_recovery_refuses_different_documents(params: Params) -> None:
     for key in params.cells:
-        write_scores(key, doc_hash="x" if key == "tiny-rtn" else "h")
+        write_scores(params, key, doc_hash="x" if key == "tiny-rtn" else "h")
     with pytest.raises(UserError, match="scored on different documents"):
         recoveries(params, load_results(params))
 
 
 def test_missing_score_names_the_file(params: Params) -> None:
-    with pytest.raises(UserError, match=r"cannot read scores/tiny-fp/summary.json"):
+    with pytest.raises(UserError, match=r"cell tiny-fp has no scores yet; `dvc repro score@tiny-fp` makes them"):
         report(params)
     with pytest.raises(UserError, match=r"no results/tiny/table.md yet; `dvc repro` makes it"):
         show(params)

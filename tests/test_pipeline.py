@@ -94,7 +94,7 @@ def test_trained_cells_leave_their_losses(project: Path) -> None:
 def test_second_run_recomputes_nothing_and_one_edit_re_runs_one_cell(project: Path) -> None:
     assert ran(repro(project)) == set()
     values = tiny_suite.params()
-    values["cells"]["tiny-rtn"]["scheme"] = "w2a16g32"
+    values["cells"]["tiny-rtn"]["scale_dtype"] = "float32"
     tiny_suite.write_params(project, values)
     try:
         assert ran(repro(project)) == {"reconstruct@tiny-rtn", "score@tiny-rtn", "report@tiny"}
@@ -140,6 +140,7 @@ def test_scores_are_byte_identical(project: Path) -> None:
 
 def test_failing_cell_stops_no_other_and_is_named_at_the_end(project: Path) -> None:
     values = tiny_suite.params()
+    values["report"]["baselines"] = {}  # schemes differ now
     values["cells"]["tiny-omniquant"]["scheme"] = "w3a16g48"  # does not divide 64
     values["cells"]["tiny-rtn"]["scheme"] = "w4a16g32"
     tiny_suite.write_params(project, values)

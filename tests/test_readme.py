@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -43,3 +44,18 @@ def test_configuration_examples_are_valid(example: str) -> None:
     else:
         settings = dict(value["method"])
         METHODS[settings.pop("name")](**settings)
+
+
+def test_python_example_runs() -> None:
+    """As it stands, but for the model's folder and the amount of work."""
+    code = README.split("```python\n")[1].split("```")[0]
+    for text, smaller in (
+        ('"path/to/folder"', repr(str(ROOT / "tests/reference/models/tiny-llama"))),
+        ("epochs=20", "epochs=1"),
+        ("(8, 128)", "(2, 16)"),
+    ):
+        assert text in code
+        code = code.replace(text, smaller)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert len(names["blocks"]) == 2 and names["blocks"][0].trace

@@ -29,7 +29,7 @@ def test_text_of_another_form_is_refused_with_an_example(text: str) -> None:
     ("text", "message"),
     [
         ("w4a8", r"scheme 'w4a8': only 16-bit activations are supported \(a16\)"),
-        ("w5a16", r"n_bits 5 is not supported \(allowed: \(2, 3, 4, 8\)\)"),
+        ("w5a16", r"n_bits 5 is not supported \(allowed: 2, 3, 4, 8\)"),
         ("w16a16", "n_bits 16 is not supported"),
         ("w4a16g0", "group_size 0 must be at least 1"),
     ],

@@ -34,7 +34,12 @@ def reconstruct(params: Params, key: str) -> str:
     tokens_file = calibration_folder(cell.calibration) / "tokens.safetensors"
     calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.trains else None
     recipe = Recipe(cell.method, cell.scheme, cell.loss, cell.seed, getattr(torch, cell.scale_dtype))
-    facts = {"model_sha256": record.sha256, "calibration_sha256": sha256_file(tokens_file), "seed": cell.seed}
+    facts = {
+        "recipe": cell.describe(),
+        "model_sha256": record.sha256,
+        "calibration_sha256": sha256_file(tokens_file),
+        "seed": cell.seed,
+    }
     resume = ResumeFolder(RESUME, _fingerprint(recipe, cell.precision, str(fabric.device), facts))
     with recording(folder / "record.json", cell=key, device=str(fabric.device), **facts) as stage:
         model = DecoderModel.load(Path(record.weights))

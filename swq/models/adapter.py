@@ -35,7 +35,7 @@ class DecoderModel:
         self.blocks = blocks
 
     @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> DecoderModel:
+    def load(cls, folder: Path | str, dtype: torch.dtype = torch.float32) -> DecoderModel:
         """Read a transformers folder (config.json and safetensors), in `dtype`.
 
         Raises:
@@ -49,7 +49,7 @@ class DecoderModel:
         return cls(model)
 
     @classmethod
-    def skeleton(cls, folder: Path) -> DecoderModel:
+    def skeleton(cls, folder: Path | str) -> DecoderModel:
         """Build the model in a transformers folder without weights: shapes only, no memory.
 
         Raises:
@@ -94,13 +94,13 @@ class DecoderModel:
         return torch.cat(hidden), kwargs
 
 
-def check_model_folder(folder: Path) -> str:
+def check_model_folder(folder: Path | str) -> str:
     """Return the `model_type` of the model in `folder`, without loading it.
 
     Raises:
         UserError: no such folder, no config.json, or a model that no family knows.
     """
-    config = folder / "config.json"
+    config = Path(folder) / "config.json"
     if not config.is_file():
         raise UserError(f"model {str(folder)!r} is no transformers model folder: there is no {config}")
     try:

@@ -36,9 +36,10 @@ class Scheme:
 
     def __post_init__(self) -> None:
         if self.n_bits not in SUPPORTED_BITS:
-            raise UserError(f"scheme: n_bits {self.n_bits} is not supported (allowed: {SUPPORTED_BITS})")
+            allowed = ", ".join(map(str, SUPPORTED_BITS))
+            raise UserError(f"n_bits {self.n_bits} is not supported (allowed: {allowed})")
         if self.group_size is not None and self.group_size < 1:
-            raise UserError(f"scheme: group_size {self.group_size} must be at least 1")
+            raise UserError(f"group_size {self.group_size} must be at least 1")
 
     @classmethod
     def parse(cls, text: str) -> Scheme:
