@@ -16,6 +16,7 @@ from typing import Any
 from swq.errors import UserError
 from swq.files import write_text
 
+MADE_BY_A_RUN = (":!dvc.lock", ":!results")  # a run rewrites them; the rest is what decided it
 LIBRARIES = ("torch", "lightning", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "dvc")
 
 
@@ -69,7 +70,7 @@ def provenance() -> dict[str, Any]:
 
     return {
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_clean": _git("status", "--porcelain", "--untracked-files=no") == "",
+        "git_clean": _git("status", "--porcelain", "--untracked-files=no", "--", ".", *MADE_BY_A_RUN) == "",
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
         "platform": platform.platform(),

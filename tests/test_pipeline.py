@@ -78,6 +78,25 @@ def test_results_hold_every_cell(project: Path) -> None:
     assert metrics["tiny-fp"]["perplexity"] < metrics["tiny-rtn"]["perplexity"] * 2
 
 
+def test_every_result_says_where_it_came_from(project: Path) -> None:
+    metrics = json.loads((project / "results/tiny/metrics.json").read_text())
+    provenance = json.loads((project / "results/tiny/provenance.json").read_text())
+    header = json.loads((project / "data/corpora/words/manifest.json").read_text())
+    assert len({cell["protocol_sha256"] for cell in metrics.values()}) == 1
+    for key, record in provenance.items():
+        made, scored = record["reconstruct"], record["score"]
+        assert made["model_sha256"] == metrics[key]["model_sha256"]
+        assert len(made["calibration_sha256"]) == 64 and made["device"] == scored["device"] == "cpu"
+        assert made["seed"] == tiny_suite.params()["cells"][key].get("seed", 0)
+        assert scored["corpus"] == header and set(scored["task_versions"]) == set(
+            tiny_suite.params()["protocol"]["tasks"]
+        )
+        for stage in (made, scored):
+            assert stage["provenance"]["threads"] == 1 and stage["peak_memory_bytes"]["host"] > 0
+            assert stage["wall_seconds"] > 0 and stage["provenance"]["libraries"]["torch"]
+            assert stage["provenance"]["git_commit"] is None, "the test's project is no git repository"
+
+
 def test_overlapping_passage_is_removed(project: Path) -> None:
     manifest = json.loads((project / "data/corpora/words/manifest.json").read_text())
     assert manifest["calibration_passages_removed_for_overlap_with"]["perplexity"] == 1
