@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bench.config import PARAMS, load_params
+from bench.config import PARAMS, parse_params
 from swq.errors import UserError, one_of
 from swq.files import write_text
 
@@ -28,12 +28,7 @@ def compose(suite: str, force: bool = False) -> str:
     body = composed(suite)
     if PARAMS.exists() and not force:
         _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
-    trial = PARAMS.with_suffix(".new.yaml")
-    try:
-        write_text(trial, body)
-        load_params(trial, called=f"conf/ for suite {suite}")
-    finally:
-        trial.unlink(missing_ok=True)
+    parse_params(body, f"conf/ for suite {suite}")
     write_text(PARAMS, f"{HEADER}{_digest(body)}\n{body}")
     return f"params.yaml now holds suite {suite}; `dvc repro` runs it"
 

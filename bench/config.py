@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
 
-from bench.strict import Strict, check_keys, one_line, reporting
+from bench.strict import Strict, check_keys, mistake, one_line, reporting
 from bench.tasks import TASKS
 from swq.errors import UserError, one_of
 from swq.losses import Loss
@@ -121,9 +120,9 @@ class Protocol(Strict):
     def _known_tasks(self) -> Protocol:
         for task in self.tasks:
             if task not in TASKS:
-                raise PydanticCustomError("task", "{message}", {"message": one_of("task", task, TASKS)})
+                raise mistake(one_of("task", task, TASKS))
         if len(set(self.tasks)) < len(self.tasks):
-            raise PydanticCustomError("task", "tasks: each may be named once", {})
+            raise mistake("tasks: each may be named once")
         return self
 
 
@@ -155,7 +154,7 @@ class Cell(Strict):
             if wanted != (given is not None):
                 need = "is missing" if wanted else "must be left out"
                 message = f"{what} {need} for method {self.method_name}"
-                raise PydanticCustomError("cell", "{message}", {"message": message})
+                raise mistake(message)
         return self
 
     def describe(self) -> str:
@@ -193,7 +192,7 @@ class Params(Strict):
         def check(place: str, kind: str, name: str, allowed: Iterable[str]) -> None:
             if name not in allowed:
                 message = f"{place}: {one_of(kind, name, allowed)}"
-                raise PydanticCustomError("reference", "{message}", {"message": message})
+                raise mistake(message)
 
         for key, calibration in self.calibrations.items():
             check(f"calibrations.{key}.model", "model", calibration.model, self.models)
@@ -207,7 +206,7 @@ class Params(Strict):
             if cell.loss and seq_len % cell.loss.sw_block_size:
                 given = f"cells.{key}.loss.sw_block_size: {cell.loss.sw_block_size}"
                 message = f"{given} does not divide the {seq_len} tokens of a sample of {cell.calibration}"
-                raise PydanticCustomError("reference", "{message}", {"message": message})
+                raise mistake(message)
         for key, baseline in self.report.baselines.items():
             check("report.baselines", "cell", key, self.cells)
             check(f"report.baselines.{key}", "cell", baseline, self.cells)
@@ -223,7 +222,7 @@ class Params(Strict):
                     f"report.baselines.{key}: a base must be another cell of the same {what};"
                     f" {key} has {ours}, {baseline} has {theirs}"
                 )
-                raise PydanticCustomError("reference", "{message}", {"message": message})
+                raise mistake(message)
 
     def reference(self, key: str) -> str | None:
         """Return the full-precision cell of the same model as cell `key`, if the suite has one."""
@@ -231,21 +230,30 @@ class Params(Strict):
         return next((k for k, c in self.cells.items() if c.model == model and not c.method.needs_scheme), None)
 
 
-def load_params(path: Path = PARAMS, called: str | None = None) -> Params:
-    """Read and validate a params file, which messages call `called`, or by its path.
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and validate a params file.
 
     Raises:
         UserError: one line that names the key, the value and what is allowed.
     """
     if not path.is_file():
         raise UserError(f"there is no {path} here; run from the repository's top folder")
+    return parse_params(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_params(text: str, called: str) -> Params:
+    """Validate the text of a params file, which messages call `called`.
+
+    Raises:
+        UserError: as `load_params`.
+    """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{called} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
-        raise UserError(f"{path} must hold a mapping")
+        raise UserError(f"{called} must hold a mapping")
     try:
         return Params.model_validate(given)
     except ValidationError as error:
-        raise UserError(f"{called or path}: {one_line(error)}") from error
+        raise UserError(f"{called}: {one_line(error)}") from error

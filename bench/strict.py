@@ -27,11 +27,16 @@ class Strict(BaseModel):
         return given
 
 
+def mistake(message: str) -> PydanticCustomError:
+    """Return the error to raise in a validator; it is shown behind its place in the file."""
+    return PydanticCustomError("mistake", "{message}", {"message": message})
+
+
 def check_keys(given: dict[str, Any], allowed: Iterable[str]) -> None:
     names = list(allowed)
     for key in given:
         if key not in names:
-            raise PydanticCustomError("unknown_key", "{message}", {"message": one_of("key", key, names)})
+            raise mistake(one_of("key", key, names))
 
 
 def reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
@@ -41,7 +46,7 @@ def reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
         try:
             return build(value)
         except UserError as error:
-            raise PydanticCustomError("user_error", "{message}", {"message": str(error)}) from error
+            raise mistake(str(error)) from error
 
     return wrapped
 
