@@ -48,7 +48,31 @@ def composed(suite: str) -> str:
             config: Any = OmegaConf.to_container(hydra_compose("config", overrides=[f"suite={suite}"]), resolve=True)
     except (HydraException, yaml.YAMLError) as error:
         raise UserError(f"conf/ does not compose: {' '.join(str(error).split())}") from error
+    cells = config.get("cells")
+    if isinstance(cells, dict):
+        config["cells"] = {key: _with_preset(key, cell) for key, cell in cells.items()}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _with_preset(key: str, cell: Any) -> Any:
+    """Return a cell filled up with what its preset says; of `method`, setting by setting.
+
+    A cell that names another method than its preset takes nothing from the preset's.
+    """
+    if not isinstance(cell, dict) or "preset" not in cell:
+        return cell
+    presets = {path.stem: path for path in sorted((CONF / "preset").glob("*.yaml"))}
+    if str(cell["preset"]) not in presets:
+        raise UserError(f"cells.{key}: {one_of('preset', cell['preset'], presets)}")
+    path = presets[str(cell["preset"])]
+    preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+    method = preset.get("method") if isinstance(preset, dict) else None
+    if not isinstance(method, dict) or "name" not in method:
+        raise UserError(f"{path} needs a method, a mapping with a name")
+    own = cell.get("method") or {}
+    if isinstance(own, dict) and own.get("name", method["name"]) == method["name"]:
+        own = method | own
+    return cell | {"method": own} | {name: value for name, value in preset.items() if name not in cell}
 
 
 def _digest(body: str) -> str:

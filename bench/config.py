@@ -6,50 +6,22 @@ Unknown keys and impossible values end in one line that names the key, the value
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from bench.strict import Strict, check_keys, mistake, one_line, reporting
+from bench.cell import Cell
+from bench.strict import Name, Strict, mistake, one_line
 from bench.tasks import TASKS
 from swq.errors import UserError, one_of
-from swq.losses import Loss
-from swq.methods import METHODS, Method
-from swq.quant.affine import Scheme
 
 PARAMS = Path("params.yaml")
 
 
-def _build_method(value: Any) -> Any:
-    if not isinstance(value, dict) or "name" not in value:
-        raise UserError(f"a method is a mapping with a name (allowed: {', '.join(METHODS)})")
-    settings = {key: v for key, v in value.items() if key != "name"}
-    if value["name"] not in METHODS:
-        raise UserError(one_of("method", value["name"], METHODS))
-    method = METHODS[value["name"]]
-    check_keys(settings, [field.name for field in fields(method)])  # type: ignore[arg-type]
-    return TypeAdapter(method).validate_python(settings)
-
-
-def _build_loss(value: Any) -> Any:
-    if isinstance(value, dict):
-        check_keys(value, [field.name for field in fields(Loss)])
-        return TypeAdapter(Loss).validate_python(value)
-    if value is None or isinstance(value, Loss):
-        return value
-    raise UserError("a loss is a mapping such as { weights: { mse: 0.9, sw: 0.1 } }")
-
-
-def _build_scheme(value: Any) -> Any:
-    return value if value is None or isinstance(value, Scheme) else Scheme.parse(str(value))
-
-
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Pinned = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$")]  # a package, as NAME==VERSION
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # a DVC stage suffix holds no '.', '/', '@' or blank
 
 
 class PackagedModel(Strict):
@@ -131,40 +103,6 @@ class Runtime(Strict):
 
     device: Literal["auto", "cpu", "gpu"]
     threads: int = Field(ge=1)
-
-
-class Cell(Strict):
-    """One row to be. Every cell names a calibration set; methods that do not train leave it unread."""
-
-    model: str
-    calibration: str
-    method: Annotated[Method, BeforeValidator(reporting(_build_method))]
-    scheme: Annotated[Scheme | None, BeforeValidator(reporting(_build_scheme))] = None
-    loss: Annotated[Loss | None, BeforeValidator(reporting(_build_loss))] = None
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    scale_dtype: Literal["float16", "float32"] = "float16"
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _complete(self) -> Cell:
-        for what, wanted, given in (
-            ("scheme", self.method.needs_scheme, self.scheme),
-            ("loss", self.method.trains, self.loss),
-        ):
-            if wanted != (given is not None):
-                need = "is missing" if wanted else "must be left out"
-                message = f"{what} {need} for method {self.method_name}"
-                raise mistake(message)
-        return self
-
-    def describe(self) -> str:
-        """Return everything that the cell decides, so that a result can be told from one of an older configuration."""
-        parts = (self.method, self.scheme, self.loss, self.precision, self.scale_dtype, f"seed {self.seed}")
-        return " ".join(map(str, parts))
-
-    @property
-    def method_name(self) -> str:
-        return next(name for name, method in METHODS.items() if type(self.method) is method)
 
 
 class Report(Strict):

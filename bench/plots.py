@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -46,16 +48,18 @@ def _plot_share(axes: Axes, row: int, share: Interval | None, color: str) -> Non
 
 
 def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> None:
-    """Draw, per block, each trained cell's first loss term after training, and SW's share of the loss."""
+    """Draw, per block, each trained cell's first loss term after training, and SW's share of loss and gradient."""
     trained = {key: result for key, result in results.items() if params.cells[key].loss is not None}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     for place, (key, result) in enumerate(trained.items()):
         _plot_base_term(left, params, key, result, f"C{place}")
-        _plot_sw_share(right, result, f"C{place}")
+        _plot_sw(middle, result, f"C{place}", lambda row: row["sw"] / row["loss"])
+        _plot_sw(right, result, f"C{place}", lambda row: row.get("sw_grad_share", math.nan))
     figure.suptitle(f"Suite {params.suite}")
     left.set(xlabel="block", ylabel="base loss, mean of the last epoch", yscale="log", title="Reconstruction error")
-    right.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the loss, last epoch")
-    for axes in (left, right):
+    middle.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the loss, last epoch")
+    right.set(xlabel="block", ylabel="%", ylim=(0, None), title="SW's share of the gradient norms, last epoch")
+    for axes in (left, middle, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
     figure.savefig(path, dpi=130, metadata=METADATA)
@@ -76,9 +80,7 @@ def _plot_base_term(axes: Axes, params: Params, key: str, result: CellResult, co
         axes.plot([row["block"] for row in rows], values, label=f"{result.label}: {base}", color=color)
 
 
-def _plot_sw_share(axes: Axes, result: CellResult, color: str) -> None:
+def _plot_sw(axes: Axes, result: CellResult, color: str, share: Callable[[dict[str, float]], float]) -> None:
     rows = [row for row in _last_epochs(result) if "sw" in row]
     if rows:
-        axes.plot(
-            [r["block"] for r in rows], [100 * r["sw"] / r["loss"] for r in rows], label=result.label, color=color
-        )
+        axes.plot([row["block"] for row in rows], [100 * share(row) for row in rows], label=result.label, color=color)

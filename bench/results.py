@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import Cell, Params
+from bench.cell import Cell
+from bench.config import Params
 from bench.harness import Item, read_items
 from bench.paths import artefact_folder, score_folder
 from bench.records import read_json
@@ -96,7 +97,7 @@ def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict
 
 def label(cell: Cell) -> str:
     """Return a cell's name for people, e.g. `OmniQuant + SW`."""
-    names = {"fp": "FP", "rtn": "RTN", "omniquant": "OmniQuant", "tesseraq": "TesseraQ"}
+    names = {"fp": "FP", "rtn": "RTN", "awq": "AWQ", "omniquant": "OmniQuant", "tesseraq": "TesseraQ"}
     name = names.get(cell.method_name, cell.method_name)
     return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from swq.errors import UserError, one_of
 
 T = TypeVar("T")
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # a DVC stage suffix holds no '.', '/', '@' or blank
 
 
 class Strict(BaseModel):

@@ -84,7 +84,14 @@ def main() -> None:
         return run
 
     def step_with(loss: Loss) -> Callable[[], None]:
-        context = BlockContext(model.linears(0), scheme, torch.float16, lambda name, n: paths.linear_input(0, name, n))
+        context = BlockContext(
+            block=model.blocks[0],
+            linears=model.linears(0),
+            scheme=scheme,
+            scale_dtype=torch.float16,
+            pairs=model.scale_pairs(0),
+            moments=lambda names, group_size, n_tokens: paths.moments(0, names, group_size, n_tokens),
+        )
         quantizer = OmniQuant().quantizer(context)
         module = BlockReconstruction(
             0, model.blocks[0], paths.kwargs(0), quantizer, loss, lambda key, shape: keyed_normals(0, key, shape)

@@ -11,7 +11,7 @@ The file is byte-identical for identical content.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from swq.quant.affine import QuantizedWeight, Scheme
 from swq.quant.packing import pack, unpack
 
 FORMAT = "swq-packed"
-VERSION = 1
+VERSION = 2
+CHANGED = "changed/"  # prefix of tensors that are stored as they are
 
 
 def pack_weight(path: str, weight: QuantizedWeight) -> dict[str, Tensor]:
@@ -60,6 +61,7 @@ class Artefact:
         model_sha256: identity of the model that it was made from.
         shapes: (out, in) of every quantized linear by its path in the model.
         tensors: the packed tensors.
+        changed: the model's other tensors where they differ (norms, biases), by their path in the model.
     """
 
     method: str
@@ -67,6 +69,7 @@ class Artefact:
     model_sha256: str
     shapes: dict[str, tuple[int, ...]]
     tensors: dict[str, Tensor]
+    changed: dict[str, Tensor] = field(default_factory=dict)
 
     def weight(self, path: str) -> QuantizedWeight:
         """Return the quantized weight of the linear at `path`."""
@@ -74,7 +77,10 @@ class Artefact:
         return unpack_weight(path, self.tensors, self.shapes[path], self.scheme)
 
     def bits_per_weight(self) -> float | None:
-        """Return the bits really stored per quantized weight: codes, scales and zero points. None if there is none."""
+        """Return the bits really stored per quantized weight: codes, scales and zero points. None if there is none.
+
+        Norms and biases replace the model's own of the same size and are not counted.
+        """
         n_weights = sum(out * in_features for out, in_features in self.shapes.values())
         n_bytes = sum(tensor.nbytes for tensor in self.tensors.values())
         return 8 * n_bytes / n_weights if n_weights else None
@@ -89,7 +95,7 @@ class Artefact:
             "model_sha256": self.model_sha256,
             "shapes": self.shapes,
         }
-        write_tensors(path, self.tensors, header)
+        write_tensors(path, self.tensors | {CHANGED + name: tensor for name, tensor in self.changed.items()}, header)
 
     @classmethod
     def load(cls, path: Path) -> Artefact:
@@ -107,13 +113,15 @@ class Artefact:
         try:
             scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
             shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
-            return cls(header["method"], scheme, header["model_sha256"], shapes, tensors)
+            packed = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHANGED)}
+            changed = {name.removeprefix(CHANGED): tensors[name] for name in tensors.keys() - packed.keys()}
+            return cls(header["method"], scheme, header["model_sha256"], shapes, packed, changed)
         except (KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{path} has a damaged header ({error})") from error
 
     @torch.no_grad()
     def apply(self, model: nn.Module, model_sha256: str) -> None:
-        """Overwrite the quantized linears of `model` with their dequantized weights, one at a time.
+        """Overwrite what differs in `model`: quantized linears by their dequantized weights, one at a time.
 
         Raises:
             UserError: the artefact was made from another model.
@@ -126,6 +134,8 @@ class Artefact:
         for path in self.shapes:
             parameter = model.get_parameter(f"{path}.weight")
             parameter.copy_(self.weight(path).dequantize())
+        for path, tensor in self.changed.items():
+            model.get_parameter(path).copy_(tensor)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ them, so the same weights mean different mixtures under each.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -70,11 +70,14 @@ class Loss:
         weights: weight of each term by its name in `TERMS`; a term of weight 0 is not computed.
         n_projections: directions K per evaluation of the sliced-Wasserstein term.
         sw_block_size: consecutive tokens pooled into one sample by it; 1 is the token-level distance.
+        normalised: scale the sliced-Wasserstein term, once per block before training, to the size that the other terms
+            have on the calibration samples: then its weight is its share, whatever the others' units are.
     """
 
     weights: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})
     n_projections: int = 128
     sw_block_size: int = 1
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         for name, weight in self.weights.items():
@@ -88,22 +91,29 @@ class Loss:
         object.__setattr__(self, "weights", {name: self.weights[name] for name in TERMS if name in self.weights})
         if self.n_projections < 1 or self.sw_block_size < 1:
             raise UserError("loss: n_projections and sw_block_size must be at least 1")
+        if self.normalised and not ("sw" in self.active and len(self.active) > 1):
+            raise UserError("loss: normalised needs sw and another term, each with a weight above 0")
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The terms that are computed."""
+        return tuple(name for name, weight in self.weights.items() if weight)
+
+    def with_sw_scaled(self, factor: float) -> Loss:
+        """Return this loss with the sliced-Wasserstein term times `factor`, and nothing left to normalise."""
+        return replace(self, weights=self.weights | {"sw": self.weights["sw"] * factor}, normalised=False)
 
     def __call__(self, fp_output: Tensor, quant_output: Tensor, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss, and each term's share of it (weight times term) for the record.
+        """Return the loss, and each term's part of it: weight times term.
 
         Args:
             fp_output: (B, T, C) target.
             quant_output: (B, T, C) output with gradient.
             draw: supplies this evaluation's random directions; terms without randomness never call it.
         """
-        weighted = {
-            name: weight * TERMS[name](self, fp_output, quant_output, draw)
-            for name, weight in self.weights.items()
-            if weight
-        }
+        weighted = {name: self.weights[name] * TERMS[name](self, fp_output, quant_output, draw) for name in self.active}
         total = torch.stack(list(weighted.values())).sum() if len(weighted) > 1 else next(iter(weighted.values()))
-        return total, {name: value.detach() for name, value in weighted.items()}
+        return total, weighted
 
 
 def _sliced_wasserstein_term(loss: Loss, fp_output: Tensor, quant_output: Tensor, draw: Draw) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from swq.losses import Loss
@@ -9,8 +11,9 @@ from swq.methods.base import BlockContext
 from swq.methods.omniquant import OmniQuant
 from swq.models.adapter import DecoderModel
 from swq.quant.affine import Scheme
+from swq.quant.moments import Moments
+from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
-from swq.reconstruct.runner import Recipe
 from swq.seeding import keyed_normals
 
 SCHEME = Scheme(2, 32)
@@ -26,10 +29,12 @@ def hybrid_recipe(seed: int = 0) -> Recipe:
 def context(model: DecoderModel, index: int, scale_dtype: torch.dtype = torch.float32) -> BlockContext:
     """What a method that asks for no inputs is given of a block."""
 
-    def linear_input(name: str, n_tokens: int) -> torch.Tensor:
-        raise AssertionError(f"{name} was asked for")
+    def moments(names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
+        raise AssertionError(f"{names} were asked for")
 
-    return BlockContext(model.linears(index), SCHEME, scale_dtype, linear_input)
+    return BlockContext(
+        model.blocks[index], model.linears(index), SCHEME, scale_dtype, model.scale_pairs(index), moments
+    )
 
 
 class SpyNormals:

@@ -10,6 +10,8 @@ import pytest
 
 from bench.config import load_params
 from swq.errors import UserError
+from swq.methods.awq import AWQ
+from swq.methods.tesseraq import TesseraQ
 from swq.quant.affine import Scheme
 from tests import tiny_suite
 
@@ -30,12 +32,18 @@ def cell(key: str = "tiny-omniquant") -> Callable[[dict[str, Any]], dict[str, An
     return lambda values: values["cells"][key]
 
 
+def start(given: Any) -> Edit:
+    return lambda values: cell("tiny-tesseraq-sw")(values)["method"].update(start=given)
+
+
 def test_valid_params_become_typed(tmp_path: Path) -> None:
     tiny_suite.write_params(tmp_path, tiny_suite.params())
     params = load_params(tmp_path / "params.yaml")
     assert params.cells["tiny-rtn"].scheme == Scheme(3, 32)
     assert params.cells["tiny-omniquant-sw"].method_name == "omniquant"
     assert params.reference("tiny-rtn") == "tiny-fp"
+    method = params.cells["tiny-tesseraq-sw"].method
+    assert isinstance(method, TesseraQ) and method.start == AWQ() and method.thresholds == (0.5, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +54,9 @@ def test_valid_params_become_typed(tmp_path: Path) -> None:
         (lambda v: cell()(v).update(scheme="w5a16"), ["cells.tiny-omniquant.scheme", "n_bits 5", "2, 3, 4, 8"]),
         (lambda v: cell()(v).update(scheme="3bit"), ["'3bit'", "w3a16g64"]),
         (lambda v: cell()(v).update(scheme="w3a8"), ["'w3a8'", "16-bit activations"]),
-        (lambda v: cell()(v).pop("scheme"), ["scheme is missing for method omniquant"]),
-        (lambda v: cell("tiny-fp")(v).update(scheme="w3a16"), ["scheme must be left out for method fp"]),
-        (lambda v: cell("tiny-rtn")(v).update(loss={}), ["loss must be left out for method rtn"]),
+        (lambda v: cell()(v).pop("scheme"), ["OmniQuant needs a scheme"]),
+        (lambda v: cell("tiny-fp")(v).update(scheme="w3a16"), ["FullPrecision takes no scheme"]),
+        (lambda v: cell("tiny-rtn")(v).update(loss={}), ["RTN takes no loss"]),
         (lambda v: cell()(v)["method"].update(name="omniqant"), ["unknown method 'omniqant'", "'omniquant'?"]),
         (lambda v: cell()(v)["method"].update(epoch=5), ["unknown key 'epoch'", "'epochs'?"]),
         (lambda v: cell()(v)["method"].update(epochs=0), ["epochs is 0", "at least 1"]),
@@ -59,6 +67,14 @@ def test_valid_params_become_typed(tmp_path: Path) -> None:
         (lambda v: cell()(v).update(precision="fp16"), ["cells.tiny-omniquant.precision", "'16-mixed'", "'fp16'"]),
         (lambda v: cell()(v).update(model="tini"), ["cells.tiny-omniquant.model", "unknown model 'tini'", "'tiny'?"]),
         (lambda v: cell()(v).update(calibration="none"), ["cells.tiny-omniquant.calibration", "tiny-4x32"]),
+        (start({"name": "awk"}), ["cells.tiny-tesseraq-sw.method: start", "unknown method 'awk'", "'awq'?"]),
+        (start({"name": "fp"}), ["start: unknown method 'fp'", "(allowed: awq, omniquant, rtn)"]),
+        (start({"name": "awq", "clp": True}), ["start: unknown key 'clp'", "'clip'?"]),
+        (start({"name": "awq", "clip": "maybe"}), ["start: clip", "'maybe'"]),
+        (start({"name": "omniquant", "epochs": 0}), ["start: omniquant: epochs is 0"]),
+        (start("awq"), ["start: a method is a mapping with a name"]),
+        (lambda v: cell()(v)["loss"].update(normalised=True), ["normalised needs sw and another term"]),
+        (lambda v: cell()(v).update(preset="a b"), ["cells.tiny-omniquant.preset", "letters, digits"]),
         (lambda v: v["protocol"].update(tasks=["winogrand"]), ["unknown task 'winogrand'", "'winogrande'?"]),
         (lambda v: v["protocol"].update(limit=0), ["protocol.limit", "greater than or equal to 1", "0"]),
         (lambda v: v["runtime"].update(device="tpu"), ["runtime.device", "'auto', 'cpu' or 'gpu'", "'tpu'"]),

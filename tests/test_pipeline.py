@@ -70,7 +70,7 @@ def test_results_hold_every_cell(project: Path) -> None:
         "losses.png",
     }
     table = (results / "table.md").read_text()
-    assert all(f"| {label} " in table for label in ("FP", "RTN", "OmniQuant", "OmniQuant + SW"))
+    assert all(f"| {label} " in table for label in ("FP", "RTN", "OmniQuant", "OmniQuant + SW", "TesseraQ + SW"))
     assert "25 items fix" in table
     metrics = json.loads((results / "metrics.json").read_text())
     assert list(metrics) == list(tiny_suite.params()["cells"])
@@ -105,8 +105,11 @@ def test_overlapping_passage_is_removed(project: Path) -> None:
 
 def test_trained_cells_leave_their_losses(project: Path) -> None:
     rows = (project / "artefacts/tiny-omniquant-sw/losses.csv").read_text().splitlines()
-    assert rows[0] == "block,epoch,loss,mse,sw"
+    assert rows[0] == "block,epoch,loss,mse,sw,mse_grad_share,sw_grad_share"
     assert len(rows) == 1 + 2 * 2  # two blocks, two epochs
+    rounds = (project / "artefacts/tiny-tesseraq-sw/losses.csv").read_text().splitlines()
+    assert rounds[0] == "block,epoch,loss,l2,sw,l2_grad_share,sw_grad_share"
+    assert len(rounds) == 1 + 2 * 2  # two blocks, two rounds
     assert not any((project / ".resume").glob("*")), "finished cells leave no resume state"
 
 

@@ -20,8 +20,9 @@ from swq.models.adapter import DecoderModel
 from swq.quant.affine import QuantizedWeight, Scheme, quantize_weight, weight_range
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.module import BlockReconstruction
+from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
-from swq.reconstruct.runner import Recipe, reconstruct
+from swq.reconstruct.runner import reconstruct
 from tests.conftest import REFERENCE, Tensors, read_meta, read_reference
 from tests.recipes import context
 
@@ -169,8 +170,8 @@ def test_first_gradients_of_each_factor_are_the_recorded_ones(fabric: Fabric, ca
     model, reference, recipe = load_model(), read_reference(name), recipe_of(name)
     assert recipe.loss is not None
     paths = ActivationPaths(fabric, model, calibration)
-    data = paths.block_data(0, recipe.method.aug_loss)
     quantizer = recipe.method.quantizer(context(model, 0))
+    data = paths.block_data(0, quantizer.aug_loss(0))
     directions = reference.get("sw_randn", torch.empty(1))[0]
     module = BlockReconstruction(0, model.blocks[0], paths.kwargs(0), quantizer, recipe.loss, lambda *_: directions)
     module.training_step(data.batch(fabric, [0]), 0)["loss"].backward()

@@ -17,13 +17,16 @@ from torch import Tensor
 
 from swq.checkpoint import Artefact, unpack_weight
 from swq.losses import Loss
-from swq.methods.base import BlockContext, BlockQuantizer
+from swq.methods.base import BlockContext, BlockQuantizer, RangeQuantizer
+from swq.methods.rtn import RTN
 from swq.methods.tesseraq import AdaptiveRounding, TesseraQ, TesseraQBlock, quantile, rectified_sigmoid
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme
-from swq.quant.clip import input_moments, search_clip
+from swq.quant.affine import Scheme, weight_range
+from swq.quant.clip import search_clip
+from swq.quant.moments import Moments
+from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
-from swq.reconstruct.runner import Recipe, reconstruct
+from swq.reconstruct.runner import reconstruct
 from tests.conftest import REFERENCE, Tensors, read_meta, read_reference
 
 RUNS = ("tesseraq_l2", "tesseraq_l2_sw")
@@ -39,7 +42,7 @@ class Replayed(TesseraQ):
     blocks: Any = None
 
     def quantizer(self, block: BlockContext) -> BlockQuantizer:
-        made = ReplayedBlock(self, block)
+        made = ReplayedBlock(self, self.start.quantizer(block))
         made.indices = self.indices[STEPS * len(self.blocks) :]
         self.blocks.append(made)
         return made
@@ -48,15 +51,16 @@ class Replayed(TesseraQ):
 class ReplayedBlock(TesseraQBlock):
     indices: Tensor
 
-    def __init__(self, settings: TesseraQ, block: BlockContext) -> None:
-        super().__init__(settings, block)
+    def __init__(self, settings: TesseraQ, start: RangeQuantizer) -> None:
+        super().__init__(settings, start)
         self.hardened: list[dict[str, Tensor]] = []
 
     def start_round(self, round_index: int) -> torch.optim.Optimizer:
         optimizer = super().start_round(round_index)
-        variables = (linear.rounding.detach() for linear in self._each())
-        signs = (torch.where(v.isinf(), v.sign(), torch.zeros_like(v)).reshape(-1, 32) for v in variables)
-        self.hardened.append(dict(zip(self.names, signs, strict=True)))
+        variables = {name: linear.rounding.detach() for name, linear in self.each()}
+        self.hardened.append(
+            {name: torch.where(v.isinf(), v.sign(), 0.0).reshape(-1, 32) for name, v in variables.items()}
+        )
         return optimizer
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
@@ -79,8 +83,13 @@ class Replay:
     def linears(self) -> Iterator[tuple[str, AdaptiveRounding]]:
         """Yield every linear with its name in the recording."""
         for index, block in enumerate(self.blocks):
-            for name, linear in zip(block.names, block._each(), strict=True):
+            for name, linear in block.each():
                 yield f"block{index}.{name}", linear
+
+
+def adaptive(weight: Tensor) -> AdaptiveRounding:
+    """Rounding variables laid over the weight's own range."""
+    return AdaptiveRounding(weight, *weight_range(SCHEME.group(weight)), SCHEME)
 
 
 def recorded_normals(reference: Tensors) -> Callable[[tuple[int | str, ...], tuple[int, ...]], Tensor]:
@@ -126,7 +135,7 @@ def test_start_is_the_recorded_one(replay: Replay) -> None:
         assert torch.equal(linear.scale.reshape(-1, 1), replay.reference[f"{name}.scales"]), name
         assert torch.equal(linear.zero_point.reshape(-1, 1), replay.reference[f"{name}.zeros"]), name
         if f"{name}.rounding_init" in replay.reference:
-            start = AdaptiveRounding(replay.reference[f"{name}.weight_after_clip"], SCHEME).rounding
+            start = adaptive(replay.reference[f"{name}.weight_after_clip"]).rounding
             torch.testing.assert_close(
                 start.reshape(-1, 32), replay.reference[f"{name}.rounding_init"], rtol=1e-5, atol=1e-5
             )
@@ -155,7 +164,7 @@ def test_every_code_is_the_recorded_one_and_training_changed_some(replay: Replay
     for (name, linear), (path, weight) in zip(replay.linears(), packed_weights(replay), strict=True):
         wanted = replay.reference[f"final.{name}.codes"].to(torch.uint8)
         assert torch.equal(weight.codes, wanted), path
-        start = AdaptiveRounding(replay.reference[f"{name}.weight_after_clip"], SCHEME)
+        start = adaptive(replay.reference[f"{name}.weight_after_clip"])
         changed += int((start.quantized(torch.float32).codes != wanted).sum())
         assert torch.equal(linear.zero_point.reshape(-1, 1), replay.reference[f"final.{name}.zeros"])
     assert changed >= 100, "a test that training cannot fail proves nothing"
@@ -178,7 +187,7 @@ def test_dequantized_model_gives_the_recorded_logits(replay: Replay) -> None:
 
 
 def test_soft_weight_and_its_gradients_equal_the_recorded_ones(unit: Tensors) -> None:
-    linear = AdaptiveRounding(unit["tq.W"], SCHEME)
+    linear = adaptive(unit["tq.W"])
     assert torch.equal(linear.scale.reshape(-1, 1), unit["tq.scales"])
     torch.testing.assert_close(linear.rounding.detach().reshape(-1, 32), unit["tq.rounding_init"], rtol=1e-5, atol=1e-5)
     with torch.no_grad():
@@ -197,7 +206,7 @@ def test_soft_weight_and_its_gradients_equal_the_recorded_ones(unit: Tensors) ->
 def test_clip_search_finds_the_recorded_ranges(unit: Tensors, kind: str, scheme: Scheme) -> None:
     weight = unit["clip.W"]
     grouped = scheme.group(weight)
-    low, high = search_clip(weight, input_moments(unit["clip.X"], grouped.shape[-1]), scheme)
+    low, high = search_clip(weight, Moments.of(unit["clip.X"], scheme.group_size).second, scheme)
     assert torch.equal(low, unit[f"clip.{kind}.min"])
     assert torch.equal(high, unit[f"clip.{kind}.max"])
     assert torch.equal(grouped.clamp(low, high).reshape(weight.shape), unit[f"clip.{kind}.W_clipped"])
@@ -210,7 +219,7 @@ def test_quantile_is_torchs(share: float) -> None:
 
 
 def test_hardening_fixes_the_surest_and_keeps_them() -> None:
-    linear = AdaptiveRounding(torch.randn(8, 64, generator=torch.Generator().manual_seed(1)), SCHEME)
+    linear = adaptive(torch.randn(8, 64, generator=torch.Generator().manual_seed(1)))
     linear.harden(0.5)
     first = linear.rounding.detach().clone()
     assert first.isinf().float().mean() == pytest.approx(0.5, abs=0.02)
@@ -235,6 +244,6 @@ def test_samples_that_are_there_decide_the_batches(
 
     for block in model.blocks:
         block.get_submodule("mlp").register_forward_pre_hook(note)
-    method = TesseraQ(thresholds=(0.5,), iterations=3, batch_size=batch_size, start="minmax")
+    method = TesseraQ(thresholds=(0.5,), iterations=3, batch_size=batch_size, start=RTN())
     list(reconstruct(fabric, model, Recipe(method, SCHEME, Loss({"l2": 1.0})), calibration[:n_samples]))
     assert seen == [torch.Size([min(batch_size, n_samples), 32, 64])] * 6

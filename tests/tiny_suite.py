@@ -98,7 +98,7 @@ def write_corpus(folder: Path, n_records: int = 6) -> None:
 
 
 def params() -> dict[str, Any]:
-    """Return the suite's params: fp, RTN, OmniQuant, and OmniQuant + SW with aug_loss."""
+    """Return the suite's params: fp, RTN, OmniQuant, OmniQuant + SW with aug_loss, TesseraQ + SW from AWQ."""
     base = {"model": "tiny", "calibration": "tiny-4x32"}
     trained = base | {"scheme": "w3a16g32", "seed": 2}
     return {
@@ -125,9 +125,24 @@ def params() -> dict[str, Any]:
                 "method": {"name": "omniquant", "epochs": 2, "aug_loss": True},
                 "loss": {"weights": {"mse": 0.9, "sw": 0.1}, "n_projections": 16},
             },
+            "tiny-tesseraq-sw": trained
+            | {
+                "method": {
+                    "name": "tesseraq",
+                    "thresholds": [0.5, 0.1],
+                    "iterations": 3,
+                    "lr": 0.01,
+                    "start": {"name": "awq"},
+                },
+                "loss": {"weights": {"l2": 0.9, "sw": 0.1}, "n_projections": 16, "normalised": True},
+            },
         },
         "report": {
-            "baselines": {"tiny-omniquant": "tiny-rtn", "tiny-omniquant-sw": "tiny-omniquant"},
+            "baselines": {
+                "tiny-omniquant": "tiny-rtn",
+                "tiny-omniquant-sw": "tiny-omniquant",
+                "tiny-tesseraq-sw": "tiny-omniquant",
+            },
             "n_resamples": 200,
             "notes": ["A random model."],
         },

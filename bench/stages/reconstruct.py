@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -20,8 +22,8 @@ from bench.records import recording
 from swq.checkpoint import Artefact, read_tensors, write_tensors
 from swq.files import atomic_path, sha256_file
 from swq.models.adapter import DecoderModel
+from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord, ResumeFolder
-from swq.reconstruct.runner import Recipe
 from swq.reconstruct.runner import reconstruct as walk
 
 
@@ -32,32 +34,32 @@ def reconstruct(params: Params, key: str) -> str:
     fabric = runtime.start(params.runtime, cell.precision)
     record = ModelRecord.load(cell.model)
     tokens_file = calibration_folder(cell.calibration) / "tokens.safetensors"
-    calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.trains else None
-    recipe = Recipe(cell.method, cell.scheme, cell.loss, cell.seed, getattr(torch, cell.scale_dtype))
+    calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.needs_calibration else None
     facts = {
         "recipe": cell.describe(),
+        "preset": cell.preset,
         "model_sha256": record.sha256,
         "calibration_sha256": sha256_file(tokens_file),
         "seed": cell.seed,
     }
-    resume = ResumeFolder(RESUME, _fingerprint(recipe, cell.precision, str(fabric.device), facts))
+    resume = ResumeFolder(RESUME, _fingerprint(cell.recipe, cell.precision, str(fabric.device), facts))
     with recording(folder / "record.json", cell=key, device=str(fabric.device), **facts) as stage:
         model = DecoderModel.load(Path(record.weights))
-        blocks = list(walk(fabric, model, recipe, calibration, resume))
-        artefact = _artefact(cell.method_name, recipe, record.sha256, blocks)
+        blocks = list(walk(fabric, model, cell.recipe, calibration, resume))
+        artefact = _artefact(cell.method_name, cell.recipe, record.sha256, blocks)
         artefact.save(folder / "quantized.safetensors")
         write_tensors(folder / "learned.safetensors", _merged(b.learned for b in blocks), {"cell": key})
-        steps = 0 if calibration is None else cell.method.steps_per_epoch(len(calibration))
-        _write_losses(folder / "losses.csv", blocks, steps)
+        epochs = [] if calibration is None else cell.method.epoch_lengths(len(calibration))
+        _write_losses(folder / "losses.csv", blocks, epochs)
         stage["bits_per_weight"] = artefact.bits_per_weight()
     resume.remove()
     return f"cell {key}: {artefact.bits_per_weight() or 32:.3f} bits per weight in {folder}"
 
 
-def _fingerprint(recipe: Recipe, precision: str, device: str, facts: dict[str, object]) -> str:
+def _fingerprint(recipe: Recipe, precision: str, device: str, facts: Mapping[str, object]) -> str:
     """Name everything that decides the result, the code included."""
     code = [(p.name, sha256_file(p)) for p in sorted(Path(swq.__file__).parent.rglob("*.py"))]
-    state = [repr(recipe), precision, device, torch.get_num_threads(), torch.__version__, facts, code]
+    state = [repr(recipe), precision, device, torch.get_num_threads(), torch.__version__, dict(facts), code]
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
 
 
@@ -65,7 +67,8 @@ def _artefact(method: str, recipe: Recipe, model_sha256: str, blocks: list[Block
     shapes: dict[str, tuple[int, ...]] = {}
     for block in blocks:
         shapes |= block.shapes
-    return Artefact(method, recipe.scheme, model_sha256, shapes, _merged(b.packed for b in blocks))
+    packed, changed = _merged(b.packed for b in blocks), _merged(b.changed for b in blocks)
+    return Artefact(method, recipe.scheme, model_sha256, shapes, packed, changed)
 
 
 def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -75,14 +78,15 @@ def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return merged
 
 
-def _write_losses(path: Path, blocks: list[BlockRecord], steps_per_epoch: int) -> None:
-    """Write the mean loss and weighted terms of every epoch of every block, a row each."""
+def _write_losses(path: Path, blocks: list[BlockRecord], epoch_lengths: list[int]) -> None:
+    """Write the means over every epoch of every block, a row each: loss, weighted terms, shares of the gradient."""
     names = list(blocks[0].trace[0]) if blocks and blocks[0].trace else ["loss"]
     with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["block", "epoch", *names])
         for index, block in enumerate(blocks):
-            for epoch, start in enumerate(range(0, len(block.trace), max(1, steps_per_epoch))):
-                steps = block.trace[start : start + steps_per_epoch]
-                means = [sum(step[name] for step in steps) / len(steps) for name in names]
+            steps = iter(block.trace)
+            for epoch, length in enumerate(epoch_lengths):
+                rows = list(islice(steps, length))
+                means = (fmean(row[name] for row in rows if name in row) for name in names)
                 writer.writerow([index, epoch, *(f"{mean:.9g}" for mean in means)])

@@ -1,5 +1,6 @@
 """Quantization methods by the name a configuration uses."""
 
+from swq.methods.awq import AWQ
 from swq.methods.base import Method
 from swq.methods.fp import FullPrecision
 from swq.methods.omniquant import OmniQuant
@@ -10,6 +11,7 @@ from swq.methods.tesseraq import TesseraQ
 METHODS: dict[str, type[Method]] = {
     "fp": FullPrecision,
     "rtn": RTN,
+    "awq": AWQ,
     "omniquant": OmniQuant,
     "tesseraq": TesseraQ,
 }

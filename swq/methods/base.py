@@ -6,14 +6,16 @@ The walk over blocks (`swq.reconstruct`) does the rest: activations, losses, opt
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from swq.quant.affine import QuantizedWeight, Scheme
+from swq.models.family import ScalePair
+from swq.quant.affine import QuantizedWeight, Scheme, fake_quantize, quantize_weight
+from swq.quant.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -21,18 +23,37 @@ class BlockContext:
     """What a method is given of a block.
 
     Attributes:
-        linears: the linears to quantize, by their path inside the block.
+        block: the full-precision block; stays as it is.
+        linears: its linears to quantize, by their path inside it.
         scheme: bits and group size.
         scale_dtype: the dtype that scales are stored in.
-        linear_input: given a linear's name and a number of tokens, returns what enters it, (N, at least that many
-            tokens, in), when the full-precision block runs on the quantized path's input: every k-th token of each
-            sample. Computed when it is asked for; only for methods that train.
+        pairs: which tensors of the block can hand a per-channel scale to the linears that read them.
+        moments: given names of linears, a group size and a number of tokens per sample, returns the moments of what
+            enters each when the full-precision block runs on the quantized path's input. Computed when it is asked
+            for; only for methods that use calibration tokens.
     """
 
+    block: nn.Module
     linears: dict[str, nn.Linear]
     scheme: Scheme
     scale_dtype: torch.dtype
-    linear_input: Callable[[str, int], Tensor]
+    pairs: tuple[ScalePair, ...]
+    moments: Callable[[Iterable[str], int | None, int], dict[str, Moments]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A block laid out for rounding. Tensors are by the linear's path inside the block.
+
+    Attributes:
+        weights: (out, in) float32, what is rounded.
+        ranges: ends (wmin, wmax) of each group's codes, each (out, n_groups, 1).
+        changed: the block's other tensors where they differ (norms, biases), by their name in its state dict.
+    """
+
+    weights: dict[str, Tensor]
+    ranges: dict[str, tuple[Tensor, Tensor]]
+    changed: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,10 +63,12 @@ class BlockResult:
     Attributes:
         weights: quantized weights by the linear's path inside the block.
         learned: what was trained to get there, by name; kept for study, not needed to run the model.
+        changed: the block's other tensors where they differ, by their name in its state dict.
     """
 
     weights: dict[str, QuantizedWeight]
     learned: dict[str, Tensor] = field(default_factory=dict)
+    changed: dict[str, Tensor] = field(default_factory=dict)
 
 
 class BlockQuantizer(nn.Module, ABC):
@@ -61,6 +84,10 @@ class BlockQuantizer(nn.Module, ABC):
     def finalize(self) -> BlockResult:
         """Return what is stored."""
 
+    def aug_loss(self, round_index: int) -> bool:
+        """Say whether a round also compares with the full-precision block's output on the quantized path's input."""
+        return False
+
     def start_round(self, round_index: int) -> Optimizer:
         """Do what a round begins with, and return its optimiser. Only called when `rounds` is above 0."""
         raise NotImplementedError
@@ -70,22 +97,76 @@ class BlockQuantizer(nn.Module, ABC):
         raise NotImplementedError
 
 
+class RangeQuantizer(BlockQuantizer):
+    """A quantizer that decides what is rounded and over which range, and then rounds to nearest.
+
+    Whatever else rounds (TesseraQ) can start from its layout.
+    """
+
+    def __init__(self, block: BlockContext) -> None:
+        super().__init__()
+        self.scheme = block.scheme
+        self.scale_dtype = block.scale_dtype
+
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Return what is to be rounded, differentiable in what is learned."""
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what was trained, by name, on the CPU."""
+        return {}
+
+    def forward(self) -> dict[str, Tensor]:
+        layout, n_bits = self.layout(), self.scheme.n_bits
+        fake = {
+            f"{name}.weight": fake_quantize(self.scheme.group(weight), *layout.ranges[name], n_bits).view_as(weight)
+            for name, weight in layout.weights.items()
+        }
+        return fake | layout.changed
+
+    @torch.no_grad()
+    def finalize(self) -> BlockResult:
+        layout = self.layout()
+        weights = {
+            name: quantize_weight(weight, self.scheme, *layout.ranges[name], self.scale_dtype)
+            for name, weight in layout.weights.items()
+        }
+        return BlockResult(weights, self.learned(), layout.changed)
+
+
+class FixedLayout(RangeQuantizer):
+    """A layout that is found without training."""
+
+    def __init__(self, block: BlockContext, layout: Layout) -> None:
+        super().__init__(block)
+        self._layout = layout
+
+    def layout(self) -> Layout:
+        return self._layout
+
+
 class Method(ABC):
     """A method's settings, and the quantizer it makes for each block. Settings are dataclass fields."""
 
-    needs_scheme = True  # False: the model is left as it is
-    trains = False  # True: needs calibration tokens and a loss
-    aug_loss: bool = False  # True: also compare with the full-precision block on the quantized path's input
+    needs_scheme: bool = True  # False: the model is left as it is
+    needs_calibration: bool = False  # True: needs calibration tokens
+    trains: bool = False  # True: needs a loss, and calibration tokens
 
-    epochs: int = 0
+    def epoch_lengths(self, n_samples: int) -> list[int]:
+        """Return the training steps of each epoch over `n_samples` calibration samples; empty if nothing is trained.
 
-    def steps_per_epoch(self, n_samples: int) -> int:
-        """Return how many training steps an epoch takes over `n_samples` calibration samples.
-
-        A block is trained for `epochs` of them; losses are recorded as means over each.
+        Losses are recorded as means over each epoch.
         """
-        return 0
+        return []
 
     @abstractmethod
     def quantizer(self, block: BlockContext) -> BlockQuantizer:
+        """Return the quantizer of a block."""
+
+
+class RangeMethod(Method):
+    """A method that rounds to nearest in the end; others can start from what it lays out."""
+
+    @abstractmethod
+    def quantizer(self, block: BlockContext) -> RangeQuantizer:
         """Return the quantizer of a block."""

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from swq.errors import UserError
-from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
-from swq.quant.affine import Scheme, fake_quantize, quantize_weight, weight_range
+from swq.methods.base import BlockContext, Layout, RangeMethod, RangeQuantizer
+from swq.quant.affine import Scheme, weight_range
 
 INITIAL_FACTOR = 4.0  # sigmoid(4) = 0.982: the range starts almost unclipped
 
 
 @dataclass(frozen=True)
-class OmniQuant(Method):
+class OmniQuant(RangeMethod):
     """Settings of OmniQuant for weights.
 
     Attributes:
@@ -36,6 +36,7 @@ class OmniQuant(Method):
     weight_decay: float = 0.0
     aug_loss: bool = False
 
+    needs_calibration = True
     trains = True
 
     def __post_init__(self) -> None:
@@ -44,10 +45,10 @@ class OmniQuant(Method):
         if not 0 < self.lwc_lr < float("inf") or not 0 <= self.weight_decay < float("inf"):
             raise UserError("omniquant: lwc_lr must be above 0 and weight_decay at least 0, both finite")
 
-    def steps_per_epoch(self, n_samples: int) -> int:
-        return n_samples
+    def epoch_lengths(self, n_samples: int) -> list[int]:
+        return [n_samples] * self.epochs
 
-    def quantizer(self, block: BlockContext) -> BlockQuantizer:
+    def quantizer(self, block: BlockContext) -> RangeQuantizer:
         return OmniQuantBlock(self, block)
 
 
@@ -57,44 +58,48 @@ class LearnableClipping(nn.Module):
     `low_factor` and `up_factor` are (out, n_groups, 1); the range is (min * sigmoid(low), max * sigmoid(up)).
     """
 
-    grouped: Tensor
+    weight: Tensor
     wmin: Tensor
     wmax: Tensor
 
     def __init__(self, weight: Tensor, scheme: Scheme) -> None:
         super().__init__()
-        self.scheme = scheme
-        self.weight_shape = weight.shape
-        self.register_buffer("grouped", scheme.group(weight.detach().float()))
-        wmin, wmax = weight_range(self.grouped)
+        self.register_buffer("weight", weight.detach().float())
+        wmin, wmax = weight_range(scheme.group(self.weight))
         self.register_buffer("wmin", wmin)
         self.register_buffer("wmax", wmax)
         self.low_factor = nn.Parameter(torch.full_like(wmin, INITIAL_FACTOR))
         self.up_factor = nn.Parameter(torch.full_like(wmax, INITIAL_FACTOR))
 
-    def clipped_range(self) -> tuple[Tensor, Tensor]:
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Return the clipped range."""
         return self.wmin * self.low_factor.sigmoid(), self.wmax * self.up_factor.sigmoid()
 
-    def forward(self) -> Tensor:
-        return fake_quantize(self.grouped, *self.clipped_range(), self.scheme.n_bits).reshape(self.weight_shape)
 
-
-class OmniQuantBlock(BlockQuantizer):
+class OmniQuantBlock(RangeQuantizer):
     """The clipping factors of every linear of a block."""
 
     rounds = 1
 
     def __init__(self, settings: OmniQuant, block: BlockContext) -> None:
-        super().__init__()
+        super().__init__(block)
         self.settings = settings
-        self.scale_dtype = block.scale_dtype
         self.names = tuple(block.linears)
         self.clippings = nn.ModuleList(
             LearnableClipping(linear.weight, block.scheme) for linear in block.linears.values()
         )
 
-    def forward(self) -> dict[str, Tensor]:
-        return {f"{name}.weight": clipping() for name, clipping in zip(self.names, self.clippings, strict=True)}
+    def layout(self) -> Layout:
+        clippings = dict(zip(self.names, self.clippings, strict=True))
+        weights = {name: clipping.get_buffer("weight") for name, clipping in clippings.items()}
+        return Layout(weights, {name: clipping() for name, clipping in clippings.items()})
+
+    def learned(self) -> dict[str, Tensor]:
+        named = ((name, p) for name, c in zip(self.names, self.clippings, strict=True) for p in c.named_parameters())
+        return {f"{name}.{factor}": value.detach().cpu() for name, (factor, value) in named}
+
+    def aug_loss(self, round_index: int) -> bool:
+        return self.settings.aug_loss
 
     def start_round(self, round_index: int) -> Optimizer:
         return AdamW(self.parameters(), lr=self.settings.lwc_lr, weight_decay=self.settings.weight_decay)
@@ -103,15 +108,3 @@ class OmniQuantBlock(BlockQuantizer):
         """One sample a step, in their order, every epoch."""
         for _ in range(self.settings.epochs):
             yield from ([sample] for sample in range(n_samples))
-
-    @torch.no_grad()
-    def finalize(self) -> BlockResult:
-        result = BlockResult({})
-        for name, clipping in zip(self.names, self.clippings, strict=True):
-            assert isinstance(clipping, LearnableClipping)
-            weight = clipping.grouped.reshape(clipping.weight_shape)
-            low, high = clipping.clipped_range()
-            result.weights[name] = quantize_weight(weight, clipping.scheme, low, high, self.scale_dtype)
-            result.learned[f"{name}.low_factor"] = clipping.low_factor.detach().cpu()
-            result.learned[f"{name}.up_factor"] = clipping.up_factor.detach().cpu()
-        return result

@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
-from swq.quant.affine import quantize_weight
+from swq.methods.base import BlockContext, FixedLayout, Layout, RangeMethod, RangeQuantizer
+from swq.quant.affine import weight_range
 
 
 @dataclass(frozen=True)
-class RTN(Method):
+class RTN(RangeMethod):
     """Round to nearest. It has no settings."""
 
-    def quantizer(self, block: BlockContext) -> BlockQuantizer:
-        return RTNBlock(block)
-
-
-class RTNBlock(BlockQuantizer):
-    """Min-max ranges of every linear."""
-
-    def __init__(self, block: BlockContext) -> None:
-        super().__init__()
-        self.weights = {
-            name: quantize_weight(linear.weight, block.scheme, scale_dtype=block.scale_dtype)
-            for name, linear in block.linears.items()
-        }
-
-    def forward(self) -> dict[str, Tensor]:
-        return {f"{name}.weight": weight.dequantize() for name, weight in self.weights.items()}
-
-    def finalize(self) -> BlockResult:
-        return BlockResult(self.weights)
+    def quantizer(self, block: BlockContext) -> RangeQuantizer:
+        weights = {name: linear.weight.detach().float() for name, linear in block.linears.items()}
+        ranges = {name: weight_range(block.scheme.group(weight)) for name, weight in weights.items()}
+        return FixedLayout(block, Layout(weights, ranges))

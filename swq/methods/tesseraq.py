@@ -10,22 +10,20 @@ public fork.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from swq.errors import UserError
-from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
-from swq.quant.affine import QuantizedWeight, Scheme, choose_scale, choose_zero_point, weight_range
-from swq.quant.clip import input_moments, search_clip
+from swq.methods.awq import AWQ
+from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method, RangeMethod, RangeQuantizer
+from swq.quant.affine import QuantizedWeight, Scheme, choose_scale, choose_zero_point
 
 LOW, HIGH = -0.1, 1.1  # ends of the rectified sigmoid: it reaches 0 and 1 at finite arguments
 SCALE_DECAY = 1e-4  # weight decay of the scale parameter, as its authors have it
-NOT_CLIPPED = ("q_proj", "k_proj")  # their outputs meet in a product, where errors of each do not add up
-CLIP_TOKENS = 512  # of each sample, for the search of a range
 THRESHOLDS = (0.75, 0.5, 0.375, 0.25, 0.125, 0.09, 0.06, 0.04, 0.02, 0.005)
 
 
@@ -39,16 +37,21 @@ class TesseraQ(Method):
         batch_size: samples per step; fewer if fewer are there.
         lr: learning rate of the rounding variables.
         scale_lr: learning rate of the dequantization scale's factor.
-        start: the range that codes are laid over: `minmax`, or `clip`, a search per group.
+        start: the method whose weights and ranges rounding starts from. `AWQ(scale=False)`, searched ranges, is the SW
+            authors' fork's; `AWQ()` TesseraQ's own authors', who take `OmniQuant` at 2 bits without groups; `RTN()` is
+            plain min-max. A start that trains does so first, block by block, with the same loss.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True}
 
     thresholds: tuple[float, ...] = THRESHOLDS
     iterations: int = 250
     batch_size: int = 2
     lr: float = 5e-4
     scale_lr: float = 5e-4
-    start: Literal["minmax", "clip"] = "clip"
+    start: RangeMethod = field(default_factory=lambda: AWQ(scale=False))
 
+    needs_calibration = True
     trains = True
 
     def __post_init__(self) -> None:
@@ -61,16 +64,12 @@ class TesseraQ(Method):
         if not (0 < self.lr < float("inf") and 0 <= self.scale_lr < float("inf")):
             raise UserError("tesseraq: lr must be above 0 and scale_lr at least 0, both finite")
 
-    @property
-    def epochs(self) -> int:  # type: ignore[override]
-        """An epoch here is a round: what follows one hardening."""
-        return len(self.thresholds)
-
-    def steps_per_epoch(self, n_samples: int) -> int:
-        return self.iterations
+    def epoch_lengths(self, n_samples: int) -> list[int]:
+        """The start's epochs, then one per round: what follows a hardening."""
+        return self.start.epoch_lengths(n_samples) + [self.iterations] * len(self.thresholds)
 
     def quantizer(self, block: BlockContext) -> BlockQuantizer:
-        return TesseraQBlock(self, block)
+        return TesseraQBlock(self, self.start.quantizer(block))
 
 
 def rectified_sigmoid(x: Tensor) -> Tensor:
@@ -118,14 +117,12 @@ class AdaptiveRounding(nn.Module):
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, weight: Tensor, scheme: Scheme) -> None:
+    def __init__(self, weight: Tensor, wmin: Tensor, wmax: Tensor, scheme: Scheme) -> None:
         super().__init__()
         self.scheme = scheme
         self.weight_shape = weight.shape
-        grouped = scheme.group(weight.detach().float())
-        wmin, wmax = weight_range(grouped)
         scale = choose_scale(wmin, wmax, scheme.n_bits)
-        ratio = grouped / scale
+        ratio = scheme.group(weight.float()) / scale
         self.register_buffer("floor", ratio.floor())
         self.register_buffer("scale", scale)
         self.register_buffer("zero_point", choose_zero_point(wmin, scale, scheme.n_bits))
@@ -167,54 +164,65 @@ def quantile(values: Tensor, share: float) -> Tensor:
 
 
 class TesseraQBlock(BlockQuantizer):
-    """The rounding variables and scale factors of every linear of a block."""
+    """A start, and from its last round on the rounding variables and scale factors of every linear of a block."""
 
-    def __init__(self, settings: TesseraQ, block: BlockContext) -> None:
+    def __init__(self, settings: TesseraQ, start: RangeQuantizer) -> None:
         super().__init__()
         self.settings = settings
-        self.scale_dtype = block.scale_dtype
-        self.rounds = len(settings.thresholds)
-        self.names = tuple(block.linears)
-        self.linears = nn.ModuleList(
-            AdaptiveRounding(_start_weight(settings, block, name), block.scheme) for name in self.names
-        )
+        self.start = start
+        self.rounds = start.rounds + len(settings.thresholds)
+        self.linears = nn.ModuleDict()
+        self.changed: dict[str, Tensor] = {}
 
     def forward(self) -> dict[str, Tensor]:
-        return {f"{name}.weight": linear() for name, linear in zip(self.names, self.linears, strict=True)}
+        if not self.linears:
+            return self.start()
+        return {f"{name}.weight": linear() for name, linear in self.each()} | self.changed
+
+    def aug_loss(self, round_index: int) -> bool:
+        """As the start has it, while that trains; TesseraQ's own recipes do without."""
+        return round_index < self.start.rounds and self.start.aug_loss(round_index)
 
     def start_round(self, round_index: int) -> Optimizer:
         """Harden, then begin with a fresh Adam: moments of variables that are hard by now must not linger."""
-        for linear in self._each():
-            linear.harden(self.settings.thresholds[round_index])
-        rounding = {"params": [linear.rounding for linear in self._each()], "lr": self.settings.lr}
-        factors = {"params": [linear.scale_factor for linear in self._each()], "lr": self.settings.scale_lr}
+        own = round_index - self.start.rounds
+        if own < 0:
+            return self.start.start_round(round_index)
+        if own == 0:
+            self._lay_out()
+        linears = [linear for _, linear in self.each()]
+        for linear in linears:
+            linear.harden(self.settings.thresholds[own])
+        rounding = {"params": [linear.rounding for linear in linears], "lr": self.settings.lr}
+        factors = {"params": [linear.scale_factor for linear in linears], "lr": self.settings.scale_lr}
         return Adam([rounding, factors | {"weight_decay": SCALE_DECAY}], fused=True)  # one pass over the variables
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
         """Different random samples in each step, of those that are there."""
+        if round_index < self.start.rounds:
+            yield from self.start.batches(round_index, n_samples, generator)
+            return
         for _ in range(self.settings.iterations):
             yield torch.randperm(n_samples, generator=generator)[: self.settings.batch_size].tolist()
 
     def finalize(self) -> BlockResult:
-        result = BlockResult({})
-        for name, linear in zip(self.names, self._each(), strict=True):
-            result.weights[name] = linear.quantized(self.scale_dtype)
+        result = BlockResult({}, {f"start.{name}": value for name, value in self.start.learned().items()}, self.changed)
+        for name, linear in self.each():
+            result.weights[name] = linear.quantized(self.start.scale_dtype)
             result.learned[f"{name}.scale_factor"] = linear.scale_factor.detach().cpu()
         return result
 
-    def _each(self) -> Iterator[AdaptiveRounding]:
-        for linear in self.linears:
+    def each(self) -> Iterator[tuple[str, AdaptiveRounding]]:
+        """Yield the linears by their path inside the block."""
+        for key, linear in self.linears.items():
             assert isinstance(linear, AdaptiveRounding)
-            yield linear
+            yield key.replace("/", "."), linear
 
-
-def _start_weight(settings: TesseraQ, block: BlockContext, name: str) -> Tensor:
-    """Return the weight that rounding starts from: as it is, or clamped to its best range."""
-    weight = block.linears[name].weight.detach()
-    if settings.start == "minmax" or name.endswith(NOT_CLIPPED):
-        return weight
-    grouped = block.scheme.group(weight)
-    low, high = search_clip(
-        weight, input_moments(block.linear_input(name, CLIP_TOKENS), grouped.shape[-1]), block.scheme
-    )
-    return grouped.clamp(low, high).reshape(weight.shape)
+    @torch.no_grad()
+    def _lay_out(self) -> None:
+        layout = self.start.layout()
+        for name, weight in layout.weights.items():
+            key = name.replace(".", "/")  # a ModuleDict allows no dots
+            self.linears[key] = AdaptiveRounding(weight, *layout.ranges[name], self.start.scheme)
+        self.changed = layout.changed
+        self.start.requires_grad_(False)

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from swq.errors import UserError
 from swq.models import family_of
+from swq.models.family import ScalePair
 
 BlockKwargs = dict[str, Any]  # what a model passes to a block beside the hidden states
 
@@ -70,6 +71,16 @@ class DecoderModel:
             if not isinstance(linear, nn.Linear):
                 raise UserError(f"{self.block_name(index)}.{name} is a {type(linear).__name__}, not a Linear")
         return linears  # type: ignore[return-value]
+
+    def scale_pairs(self, index: int) -> tuple[ScalePair, ...]:
+        """Return the family's pairs that exist in block `index`: as many channels on one side as on the other."""
+
+        def fits(pair: ScalePair) -> bool:
+            width = len(self.blocks[index].get_submodule(pair.source).weight)  # type: ignore[arg-type]
+            return all(linears[reader].in_features == width for reader in pair.readers)
+
+        linears = self.linears(index)
+        return tuple(pair for pair in self.family.pairs if fits(pair))
 
     @torch.no_grad()
     def first_inputs(self, input_ids: Tensor) -> tuple[Tensor, list[BlockKwargs]]:

@@ -6,6 +6,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class ScalePair:
+    """A tensor whose output channels can be divided by a scale that its readers' input channels are multiplied by.
+
+    Nothing but per-channel multiplication may lie between the two, so that the block computes the same.
+
+    Attributes:
+        source: path, inside a block, of a norm or linear.
+        readers: paths of the linears that read its output, and nothing else does.
+    """
+
+    source: str
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Family:
     """Names inside one family of decoder-only models.
 
@@ -13,8 +28,11 @@ class Family:
         model_types: the `model_type` values in config.json that belong to it.
         blocks: path of the list of decoder blocks inside the causal LM.
         linears: paths, inside a block, of the linears whose weights are quantized, in forward order.
+        pairs: where a scale can be handed over. A pair whose widths differ in a model (values shared by several
+            heads) is left out there.
     """
 
     model_types: tuple[str, ...]
     blocks: str
     linears: tuple[str, ...]
+    pairs: tuple[ScalePair, ...] = ()

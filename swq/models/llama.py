@@ -1,6 +1,6 @@
 """The LLaMA family: RMSNorm, rotary positions, gated MLP, linears without biases."""
 
-from swq.models.family import Family
+from swq.models.family import Family, ScalePair
 
 LLAMA = Family(
     model_types=("llama",),
@@ -13,5 +13,11 @@ LLAMA = Family(
         "mlp.gate_proj",
         "mlp.up_proj",
         "mlp.down_proj",
+    ),
+    pairs=(
+        ScalePair("input_layernorm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+        ScalePair("self_attn.v_proj", ("self_attn.o_proj",)),
+        ScalePair("post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj")),
+        ScalePair("mlp.up_proj", ("mlp.down_proj",)),
     ),
 )

@@ -1,9 +1,7 @@
 """Search for the range that a weight group is best clipped to, given the inputs that it multiplies.
 
-The error of a clipped and rounded group is the mean squared change of its part of the output, over tokens:
-mean_t (d . x_t)^2 = d^T H d, with d the change of the group's weights and H = mean_t x_t x_t^T. H is formed once per
-group of input channels and serves every output row and every candidate, so the search costs group_size and not the
-number of tokens per weight.
+The error of a clipped and rounded group is the mean squared change of its part of the output over tokens, d^T H d with
+d the change of the group's weights and H the second moments of its inputs (`swq.quant.moments`).
 
 Source: AWQ's clip search (arXiv 2306.00978), in the variant that the SW authors' fork calls v1: ends shrunk together in
 ten steps of 1/20, strict improvement.
@@ -14,23 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swq.quant.affine import Scheme, choose_scale, choose_zero_point, dequantize, quantize, weight_range
+from swq.quant.affine import Scheme, fake_quantize, weight_range
 
 N_CANDIDATES = 10
 SHRINK_STEPS = 20  # the i-th candidate keeps 1 - i/20 of both ends
 ROWS_AT_ONCE = 1024  # bounds the memory of one step
-
-
-def input_moments(inputs: Tensor, group_size: int) -> Tensor:
-    """Return each input group's second moments H, (n_groups, group_size, group_size) float32.
-
-    Args:
-        inputs: (..., in) what enters the linear, a row a token.
-        group_size: input channels per group.
-    """
-    tokens = inputs.reshape(-1, inputs.shape[-1]).float()
-    groups = tokens.reshape(len(tokens), -1, group_size).transpose(0, 1)
-    return groups.transpose(1, 2) @ groups / len(tokens)
 
 
 @torch.no_grad()
@@ -39,7 +25,7 @@ def search_clip(weight: Tensor, moments: Tensor, scheme: Scheme) -> tuple[Tensor
 
     Args:
         weight: (out, in).
-        moments: (n_groups, group_size, group_size), by `input_moments` of the linear's input.
+        moments: second moments of its input within each group, (n_groups, group_size, group_size).
         scheme: bits and group size.
     """
     pieces = [_search_rows(rows, moments, scheme) for rows in scheme.group(weight.float()).split(ROWS_AT_ONCE)]
@@ -64,9 +50,6 @@ def _output_error(grouped: Tensor, low: Tensor, high: Tensor, moments: Tensor, s
     """Return d^T H d of every row and group, (out, n_groups, 1), for weights clipped to [low, high] and rounded."""
     clipped = grouped.clamp(low, high)
     # The clipped weights' own range: rounding may move an end by the last bit.
-    ends = weight_range(clipped)
-    scale = choose_scale(*ends, scheme.n_bits)
-    zero_point = choose_zero_point(ends[0], scale, scheme.n_bits)
-    rounded = dequantize(quantize(clipped, scale, zero_point, scheme.n_bits), scale, zero_point)
+    rounded = fake_quantize(clipped, *weight_range(clipped), scheme.n_bits)
     change = (rounded - grouped).transpose(0, 1)  # (n_groups, out, group_size)
     return ((change @ moments) * change).sum(dim=-1).transpose(0, 1).unsqueeze(-1)

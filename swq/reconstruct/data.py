@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import torch
 from lightning.fabric import Fabric
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from swq.models.adapter import BlockKwargs, DecoderModel, block_output
+from swq.quant.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class BlockData:
     hidden: Tensor
     fp_output: Tensor
     aug_output: Tensor | None = None
+
+    def without_aug(self) -> BlockData:
+        """Return the same with the first target only."""
+        return replace(self, aug_output=None)
 
     def batch(self, fabric: Fabric, indices: list[int]) -> BlockData:
         """Return the samples `indices` on Fabric's device."""
@@ -57,43 +64,43 @@ class ActivationPaths:
         fp_output = self._run(index, {}, self.fp_hidden)
         return BlockData(self.quant_hidden, fp_output, self._run(index, {}, self.quant_hidden) if with_aug else None)
 
-    def linear_input(self, index: int, name: str, n_tokens: int) -> Tensor:
-        """Return what enters a linear of block `index`, full-precision, on the quantized path's input.
+    def moments(self, index: int, names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
+        """Return the moments of what enters linears of block `index`, full-precision, on the quantized path's input.
 
         Args:
             index: the block; the paths must stand at its entrance.
-            name: the linear's path inside it.
+            names: the linears' paths inside it.
+            group_size: input channels per group; None takes all as one.
             n_tokens: of samples at least twice as long, every (T // n_tokens)-th token is taken.
-
-        Returns:
-            (N, tokens, in) in host memory.
         """
         stride = max(1, self.quant_hidden.shape[1] // n_tokens)
-        inputs: list[Tensor] = []
+        gathered: dict[str, Moments] = {}
 
-        def note(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            inputs.append(arguments[0][:, ::stride].to(self.quant_hidden.device))
+        def note(name: str, arguments: tuple[Tensor, ...]) -> None:
+            sample = Moments.of(arguments[0][:, ::stride], group_size)
+            gathered[name] = gathered[name] + sample if name in gathered else sample
 
-        handle = self.blocks[index].get_submodule(name).register_forward_pre_hook(note)
-        try:
+        with ExitStack() as hooks:
+            for name in names:
+                linear = self.blocks[index].get_submodule(name)
+                handle = linear.register_forward_pre_hook(lambda _, arguments, name=name: note(name, arguments))
+                hooks.callback(handle.remove)
             self._run(index, {}, self.quant_hidden)
-        finally:
-            handle.remove()
-        return torch.cat(inputs)
+        return gathered
 
-    def advance(self, index: int, fp_output: Tensor, weights: dict[str, Tensor]) -> None:
-        """Move both paths behind block `index`; the quantized one sees `weights` in place of the block's own."""
-        self.quant_hidden = self._run(index, weights, self.quant_hidden)
+    def advance(self, index: int, fp_output: Tensor, tensors: dict[str, Tensor]) -> None:
+        """Move both paths behind block `index`; the quantized one sees `tensors` in place of the block's own."""
+        self.quant_hidden = self._run(index, tensors, self.quant_hidden)
         self.fp_hidden = fp_output
 
     @torch.no_grad()
-    def _run(self, index: int, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    def _run(self, index: int, tensors: dict[str, Tensor], hidden: Tensor) -> Tensor:
         block, kwargs = self.fabric.to_device(self.blocks[index]), self.kwargs(index)
         assert isinstance(block, nn.Module)
-        weights = {name: self.fabric.to_device(weight) for name, weight in weights.items()}
+        tensors = {name: self.fabric.to_device(tensor) for name, tensor in tensors.items()}
         outputs = []
         with self.fabric.autocast():
             for sample in hidden.split(1):
-                output = functional_call(block, weights, (self.fabric.to_device(sample),), kwargs)
+                output = functional_call(block, tensors, (self.fabric.to_device(sample),), kwargs)
                 outputs.append(block_output(output, sample.shape).to(hidden.device, hidden.dtype))
         return torch.cat(outputs)

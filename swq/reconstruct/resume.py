@@ -11,6 +11,8 @@ from torch import Tensor
 from swq.checkpoint import read_tensors, write_tensors
 from swq.errors import UserError
 
+PARTS = ("packed", "changed", "learned")  # the tensors of a record
+
 
 @dataclass(frozen=True)
 class BlockRecord:
@@ -19,12 +21,15 @@ class BlockRecord:
     Attributes:
         shapes: (out, in) of each quantized linear by its path in the model.
         packed: its packed tensors.
+        changed: its other tensors where they differ from the model's, by their path in the model.
         learned: what was trained, by name.
-        trace: per step of training, the loss and each weighted term: {"loss": ..., "mse": ..., "sw": ...}.
+        trace: per step of training, the loss and each weighted term: {"loss": ..., "mse": ..., "sw": ...}; in the
+            first step of an epoch also each term's share of the gradient norms, "mse_grad_share" and so on.
     """
 
     shapes: dict[str, tuple[int, ...]]
     packed: dict[str, Tensor]
+    changed: dict[str, Tensor] = field(default_factory=dict)
     learned: dict[str, Tensor] = field(default_factory=dict)
     trace: list[dict[str, float]] = field(default_factory=list)
 
@@ -39,8 +44,7 @@ class ResumeFolder:
         self.folder = root / fingerprint
 
     def save(self, index: int, record: BlockRecord) -> None:
-        tensors = {f"packed/{k}": v for k, v in record.packed.items()}
-        tensors |= {f"learned/{k}": v for k, v in record.learned.items()}
+        tensors = {f"{part}/{name}": tensor for part in PARTS for name, tensor in getattr(record, part).items()}
         write_tensors(self._path(index), tensors, {"shapes": record.shapes, "trace": record.trace})
 
     def load(self, index: int) -> BlockRecord | None:
@@ -49,12 +53,12 @@ class ResumeFolder:
             return None
         try:
             tensors, header = read_tensors(self._path(index))
-            return BlockRecord(
-                shapes={name: tuple(shape) for name, shape in header["shapes"].items()},
-                packed={k.removeprefix("packed/"): v for k, v in tensors.items() if k.startswith("packed/")},
-                learned={k.removeprefix("learned/"): v for k, v in tensors.items() if k.startswith("learned/")},
-                trace=header["trace"],
-            )
+            parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+            for key, tensor in tensors.items():
+                part, _, name = key.partition("/")
+                parts[part][name] = tensor
+            shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+            return BlockRecord(shapes, trace=header["trace"], **parts)
         except (UserError, KeyError, AttributeError, TypeError):
             return None
 

@@ -1,0 +1,101 @@
+"""AWQ: per-channel scales that shelter the channels with large inputs, then ranges searched group by group.
+
+A scale s multiplies the input channels of the linears that read a norm (or a linear), and divides that norm's output:
+the block computes the same, but rounding hurts the scaled-up channels less. s = magnitude^ratio, and the ratio is
+searched.
+
+Source: Lin et al., AWQ (arXiv 2306.00978), eq. 4 and 5: the change of the linears' own outputs is what is minimised,
+over all calibration tokens. The authors' code compares the outputs of the attention or MLP module instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from swq.methods.base import BlockContext, FixedLayout, Layout, RangeMethod, RangeQuantizer
+from swq.models.family import ScalePair
+from swq.quant.affine import Scheme, fake_quantize, weight_range
+from swq.quant.clip import search_clip
+from swq.quant.moments import Moments
+
+N_RATIOS = 20  # ratios 0, 1/20, ... 19/20; 0 is no scaling
+SMALLEST_SCALE = 1e-4
+NOT_CLIPPED = ("q_proj", "k_proj")  # their outputs meet in a product, where errors of each do not add up
+SEARCH_TOKENS = 512  # of each sample
+
+
+@dataclass(frozen=True)
+class AWQ(RangeMethod):
+    """Settings of AWQ.
+
+    Attributes:
+        scale: search scales where the model's family says that they can be handed over.
+        clip: search ranges, for every linear but those of queries and keys.
+    """
+
+    scale: bool = True
+    clip: bool = True
+
+    needs_calibration = True
+
+    @torch.no_grad()
+    def quantizer(self, block: BlockContext) -> RangeQuantizer:
+        group_size = None if self.scale else block.scheme.group_size
+        moments = block.moments(block.linears, group_size, SEARCH_TOKENS)
+        layout = Layout({name: linear.weight.detach().float() for name, linear in block.linears.items()}, {}, {})
+        for pair in block.pairs if self.scale else ():
+            scale = search_scale([layout.weights[r] for r in pair.readers], moments[pair.readers[0]], block.scheme)
+            _hand_over(scale, pair, layout, block)
+            moments |= {reader: moments[reader].divided_by(scale) for reader in pair.readers}
+        for name, weight in layout.weights.items():
+            if self.clip and not name.endswith(NOT_CLIPPED):
+                layout.weights[name] = clipped(weight, moments[name], block.scheme)
+            layout.ranges[name] = weight_range(block.scheme.group(layout.weights[name]))
+        return FixedLayout(block, layout)
+
+
+def search_scale(weights: list[Tensor], moments: Moments, scheme: Scheme) -> Tensor:
+    """Return the scale (in,) that changes the outputs of `weights` least when it is applied before rounding.
+
+    Args:
+        weights: each (out, in), all reading the same input.
+        moments: of that input, as one group.
+        scheme: bits and group size.
+    """
+    best, best_error = torch.ones_like(moments.magnitude), torch.inf
+    for step in range(N_RATIOS):
+        scale = moments.magnitude.pow(step / N_RATIOS).clamp(min=SMALLEST_SCALE)
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        changes = (_round_to_nearest(weight * scale, scheme) / scale - weight for weight in weights)
+        error = sum(((change @ moments.second[0]) * change).sum().item() for change in changes)
+        if error < best_error:
+            best, best_error = scale, error
+    return best
+
+
+def clipped(weight: Tensor, moments: Moments, scheme: Scheme) -> Tensor:
+    """Return `weight` (out, in), clamped group by group to the range that changes its output least."""
+    grouped = scheme.group(weight)
+    size = grouped.shape[-1]
+    second = moments.second if moments.second.shape[-1] == size else moments.regrouped(size).second
+    return grouped.clamp(*search_clip(weight, second, scheme)).reshape(weight.shape)
+
+
+def _round_to_nearest(weight: Tensor, scheme: Scheme) -> Tensor:
+    grouped = scheme.group(weight)
+    return fake_quantize(grouped, *weight_range(grouped), scheme.n_bits).reshape(weight.shape)
+
+
+def _hand_over(scale: Tensor, pair: ScalePair, layout: Layout, block: BlockContext) -> None:
+    """Multiply the readers' input channels by `scale` and divide the source's output channels by it."""
+    for reader in pair.readers:
+        layout.weights[reader] = layout.weights[reader] * scale
+    if pair.source in layout.weights:
+        layout.weights[pair.source] = layout.weights[pair.source] / scale.unsqueeze(1)
+    source = block.block.get_submodule(pair.source)
+    for name, parameter in source.named_parameters():
+        if name == "bias" or pair.source not in layout.weights:  # a norm's weight, and the bias of either
+            layout.changed[f"{pair.source}.{name}"] = (parameter.float() / scale).to(parameter.dtype)

@@ -1,0 +1,54 @@
+"""What a search needs to know of a linear's inputs: second moments and mean magnitudes, gathered sample by sample.
+
+The mean squared change of an output over tokens, for a change d of a row of the weight, is
+mean_t (d . x_t)^2 = d^T H d with H = mean_t x_t x_t^T. H is gathered once and serves every row and every candidate, so
+a search costs the width of the input and not the number of tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of a linear's inputs.
+
+    Attributes:
+        second: (n_groups, group_size, group_size) float32, H within each group of input channels.
+        magnitude: (in,) float32, mean |x| of each input channel.
+        n_tokens: tokens behind both.
+    """
+
+    second: Tensor
+    magnitude: Tensor
+    n_tokens: int
+
+    @classmethod
+    def of(cls, inputs: Tensor, group_size: int | None = None) -> Moments:
+        """Gather from `inputs` (..., in), a row a token; `group_size` None takes all input channels as one group."""
+        tokens = inputs.reshape(-1, inputs.shape[-1]).float()
+        groups = tokens.reshape(len(tokens), -1, group_size or tokens.shape[-1]).transpose(0, 1)
+        return cls(groups.transpose(1, 2) @ groups / len(tokens), tokens.abs().mean(dim=0), len(tokens))
+
+    def __add__(self, other: Moments) -> Moments:
+        """Pool the tokens of both."""
+        total = self.n_tokens + other.n_tokens
+        ours, theirs = self.n_tokens / total, other.n_tokens / total
+        return Moments(
+            ours * self.second + theirs * other.second, ours * self.magnitude + theirs * other.magnitude, total
+        )
+
+    def regrouped(self, group_size: int) -> Moments:
+        """Return the moments within smaller groups, from those of one group."""
+        n_groups = len(self.magnitude) // group_size
+        tiles = self.second[0].reshape(n_groups, group_size, n_groups, group_size)
+        return Moments(tiles.diagonal(dim1=0, dim2=2).permute(2, 0, 1), self.magnitude, self.n_tokens)
+
+    def divided_by(self, scale: Tensor) -> Moments:
+        """Return the moments of x / scale, for a scale (in,) per channel."""
+        inverse = (1 / scale).reshape(len(self.second), -1)
+        second = self.second * inverse.unsqueeze(1) * inverse.unsqueeze(2)
+        return Moments(second, self.magnitude / scale, self.n_tokens)

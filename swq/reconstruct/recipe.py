@@ -1,0 +1,38 @@
+"""What is asked of a reconstruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from swq.errors import UserError
+from swq.losses import Loss
+from swq.methods.base import Method
+from swq.quant.affine import Scheme
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a reconstruction beside the model, the calibration tokens and the device.
+
+    Attributes:
+        method: which method, with its settings.
+        scheme: bits and group size; None if the method needs none.
+        loss: what is minimised; None if the method does not train.
+        seed: of every random draw.
+        scale_dtype: the dtype that scales are stored in.
+    """
+
+    method: Method
+    scheme: Scheme | None
+    loss: Loss | None
+    seed: int = 0
+    scale_dtype: torch.dtype = torch.float16
+
+    def __post_init__(self) -> None:
+        name = type(self.method).__name__
+        if self.method.needs_scheme != (self.scheme is not None):
+            raise UserError(f"{name} {'needs a scheme' if self.method.needs_scheme else 'takes no scheme'}")
+        if self.method.trains != (self.loss is not None):
+            raise UserError(f"{name} {'trains: it needs a loss' if self.method.trains else 'takes no loss'}")
