@@ -74,7 +74,7 @@ def test_corpus_that_is_not_there(params: Params) -> None:
 
 
 def test_check_compares_lengths_and_schemes_with_the_model(params: Params) -> None:
-    assert check(params).startswith("params.yaml is valid: suite tiny, 4 cells")
+    assert check(params).startswith("params.yaml is valid: suite tiny, 5 cells")
     edit_config({"max_position_embeddings": 48})
     with pytest.raises(UserError, match=r"protocol.perplexity.seq_len: 64 tokens are more than .*allowed: up to 48"):
         check(params)
@@ -152,8 +152,10 @@ def test_rows_that_look_alike_get_their_key(params: Params) -> None:
     edited = load_params()
     for key in edited.cells:
         write_scores(edited, key)
-    labels = [result.label for result in load_results(edited).values()]
-    assert labels == ["FP", "RTN", "OmniQuant (tiny-omniquant)", "OmniQuant + SW", "OmniQuant (tiny-omniquant-7)"]
+    labels = {key: result.label for key, result in load_results(edited).items()}
+    assert labels["tiny-omniquant"] == "OmniQuant (tiny-omniquant)"
+    assert labels["tiny-omniquant-7"] == "OmniQuant (tiny-omniquant-7)"
+    assert [labels[f"tiny-{name}"] for name in ("fp", "rtn", "omniquant-sw")] == ["FP", "RTN", "OmniQuant + SW"]
 
 
 def test_recovery_refuses_different_documents(params: Params) -> None:

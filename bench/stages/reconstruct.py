@@ -80,7 +80,9 @@ def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _write_losses(path: Path, blocks: list[BlockRecord], epoch_lengths: list[int]) -> None:
     """Write the means over every epoch of every block, a row each: loss, weighted terms, shares of the gradient."""
-    names = list(blocks[0].trace[0]) if blocks and blocks[0].trace else ["loss"]
+    given = blocks[0].trace[0] if blocks and blocks[0].trace else ["loss"]
+    # One order, also for blocks that were read back: the loss, its terms, their shares.
+    names = sorted(given, key=lambda name: (name != "loss", name.endswith("_grad_share"), name))
     with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["block", "epoch", *names])
