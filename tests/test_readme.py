@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from swq.losses import Loss
+from bench.cell import Cell
 from swq.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -39,11 +39,17 @@ def test_committed_results_are_whole() -> None:
 @pytest.mark.parametrize("example", re.findall(r"`(loss: \{[^`]*\}|method: \{[^`]*\})`", README))
 def test_configuration_examples_are_valid(example: str) -> None:
     value = yaml.safe_load(example.replace("..., ", ""))
-    if "loss" in value:
-        Loss(**value["loss"])
-    else:
-        settings = dict(value["method"])
-        METHODS[settings.pop("name")](**settings)
+    loss = value.get("loss", {"weights": {"mse": 1.0}})
+    method = value.get("method", {"name": "omniquant"})
+    trains = METHODS[method["name"]].trains
+    cell = {"model": "m", "calibration": "c", "scheme": "w2a16g64", "method": method, "loss": loss if trains else None}
+    assert Cell.model_validate(cell).recipe
+
+
+def test_presets_are_all_listed() -> None:
+    presets = {path.stem for path in (ROOT / "conf/preset").glob("*.yaml")}
+    table = README.split("| preset | whose recipe")[1].split("\n\n")[0]
+    assert set(re.findall(r"`((?:omniquant|tesseraq)-[a-z0-9-]+)`", table)) == presets
 
 
 def test_python_example_runs() -> None:
