@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from swq.methods.base import BlockContext, FixedLayout, Layout, RangeMethod, RangeQuantizer
-from swq.models.family import ScalePair
+from swq.methods.base import BlockContext, FixedLayout, RangeMethod, RangeQuantizer
+from swq.methods.transfer import block_tensors, hand_over, layout_of
 from swq.quant.affine import Scheme, fake_quantize, weight_range
 from swq.quant.clip import search_clip
 from swq.quant.moments import Moments
@@ -41,15 +41,22 @@ class AWQ(RangeMethod):
 
     needs_calibration = True
 
+    @property
+    def needs_pairs(self) -> bool:  # type: ignore[override]
+        return self.scale
+
     @torch.no_grad()
     def quantizer(self, block: BlockContext) -> RangeQuantizer:
         group_size = None if self.scale else block.scheme.group_size
         moments = block.moments(block.linears, group_size, SEARCH_TOKENS)
-        layout = Layout({name: linear.weight.detach().float() for name, linear in block.linears.items()}, {}, {})
+        before = block_tensors(block.block)
+        tensors = dict(before)
         for pair in block.pairs if self.scale else ():
-            scale = search_scale([layout.weights[r] for r in pair.readers], moments[pair.readers[0]], block.scheme)
-            _hand_over(scale, pair, layout, block)
+            weights = [tensors[f"{reader}.weight"] for reader in pair.readers]
+            scale = search_scale(weights, moments[pair.readers[0]], block.scheme)
+            hand_over(tensors, pair, scale)
             moments |= {reader: moments[reader].divided_by(scale) for reader in pair.readers}
+        layout = layout_of(tensors, before, block.linears)
         for name, weight in layout.weights.items():
             if self.clip and not name.endswith(NOT_CLIPPED):
                 layout.weights[name] = clipped(weight, moments[name], block.scheme)
@@ -87,15 +94,3 @@ def clipped(weight: Tensor, moments: Moments, scheme: Scheme) -> Tensor:
 def _round_to_nearest(weight: Tensor, scheme: Scheme) -> Tensor:
     grouped = scheme.group(weight)
     return fake_quantize(grouped, *weight_range(grouped), scheme.n_bits).reshape(weight.shape)
-
-
-def _hand_over(scale: Tensor, pair: ScalePair, layout: Layout, block: BlockContext) -> None:
-    """Multiply the readers' input channels by `scale` and divide the source's output channels by it."""
-    for reader in pair.readers:
-        layout.weights[reader] = layout.weights[reader] * scale
-    if pair.source in layout.weights:
-        layout.weights[pair.source] = layout.weights[pair.source] / scale.unsqueeze(1)
-    source = block.block.get_submodule(pair.source)
-    for name, parameter in source.named_parameters():
-        if name == "bias" or pair.source not in layout.weights:  # a norm's weight, and the bias of either
-            layout.changed[f"{pair.source}.{name}"] = (parameter.float() / scale).to(parameter.dtype)

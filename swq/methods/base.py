@@ -107,6 +107,7 @@ class RangeQuantizer(BlockQuantizer):
         super().__init__()
         self.scheme = block.scheme
         self.scale_dtype = block.scale_dtype
+        self.block_dtype = next(block.block.parameters()).dtype
 
     @abstractmethod
     def layout(self) -> Layout:
@@ -131,7 +132,11 @@ class RangeQuantizer(BlockQuantizer):
             name: quantize_weight(weight, self.scheme, *layout.ranges[name], self.scale_dtype)
             for name, weight in layout.weights.items()
         }
-        return BlockResult(weights, self.learned(), layout.changed)
+        return BlockResult(weights, self.learned(), self.stored(layout.changed))
+
+    def stored(self, changed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return changed tensors in the dtype of the block's own."""
+        return {name: tensor.detach().to(self.block_dtype) for name, tensor in changed.items()}
 
 
 class FixedLayout(RangeQuantizer):
@@ -150,6 +155,7 @@ class Method(ABC):
 
     needs_scheme: bool = True  # False: the model is left as it is
     needs_calibration: bool = False  # True: needs calibration tokens
+    needs_pairs: bool = False  # True: needs a family that says where scales can be handed over
     trains: bool = False  # True: needs a loss, and calibration tokens
 
     def epoch_lengths(self, n_samples: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""OmniQuant's learnable weight clipping (LWC), trained block by block.
+"""OmniQuant: learnable weight clipping (LWC), and an equivalent transformation (LET) if asked for, block by block.
 
 Source: Shao et al., OmniQuant (arXiv 2308.13137), eq. 2 and section 4.1; `aug_loss` as in its public code.
 """
@@ -6,7 +6,7 @@ Source: Shao et al., OmniQuant (arXiv 2308.13137), eq. 2 and section 4.1; `aug_l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from torch.optim import AdamW, Optimizer
 
 from swq.errors import UserError
 from swq.methods.base import BlockContext, Layout, RangeMethod, RangeQuantizer
-from swq.quant.affine import Scheme, weight_range
+from swq.methods.let import LearnableTransform
+from swq.quant.affine import weight_range
 
 INITIAL_FACTOR = 4.0  # sigmoid(4) = 0.982: the range starts almost unclipped
 
@@ -29,12 +30,22 @@ class OmniQuant(RangeMethod):
         weight_decay: decoupled weight decay on them.
         aug_loss: add the same loss against the full-precision block's output on the quantized path's input; the
             authors use it for LLaMA at 2 bits.
+        let: also learn scales between norms and the linears that read them, and between values and the attention's
+            output; the authors do for OPT.
+        let_lr: learning rate of those.
+        let_shift: learn shifts too, where the model has biases; the authors do not for weights alone, the SW authors'
+            fork does.
+        let_alpha: how much of the inputs' unevenness the weights take over at the start.
     """
 
     epochs: int = 20
     lwc_lr: float = 0.01
     weight_decay: float = 0.0
     aug_loss: bool = False
+    let: bool = False
+    let_lr: float = 5e-3
+    let_shift: bool = False
+    let_alpha: float = 0.5
 
     needs_calibration = True
     trains = True
@@ -44,6 +55,14 @@ class OmniQuant(RangeMethod):
             raise UserError(f"omniquant: epochs is {self.epochs}; it must be at least 1")
         if not 0 < self.lwc_lr < float("inf") or not 0 <= self.weight_decay < float("inf"):
             raise UserError("omniquant: lwc_lr must be above 0 and weight_decay at least 0, both finite")
+        if not 0 < self.let_lr < float("inf") or not 0 <= self.let_alpha <= 1:
+            raise UserError("omniquant: let_lr must be above 0 and finite, let_alpha from 0 to 1")
+        if self.let_shift and not self.let:
+            raise UserError("omniquant: let_shift belongs to let, which is off")
+
+    @property
+    def needs_pairs(self) -> bool:  # type: ignore[override]
+        return self.let
 
     def epoch_lengths(self, n_samples: int) -> list[int]:
         return [n_samples] * self.epochs
@@ -53,31 +72,24 @@ class OmniQuant(RangeMethod):
 
 
 class LearnableClipping(nn.Module):
-    """One linear's weight, with a learned factor for each end of each group's range.
+    """A learned factor for each end of each group's range of one linear.
 
     `low_factor` and `up_factor` are (out, n_groups, 1); the range is (min * sigmoid(low), max * sigmoid(up)).
     """
 
-    weight: Tensor
-    wmin: Tensor
-    wmax: Tensor
-
-    def __init__(self, weight: Tensor, scheme: Scheme) -> None:
+    def __init__(self, grouped: Tensor) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.detach().float())
-        wmin, wmax = weight_range(scheme.group(self.weight))
-        self.register_buffer("wmin", wmin)
-        self.register_buffer("wmax", wmax)
-        self.low_factor = nn.Parameter(torch.full_like(wmin, INITIAL_FACTOR))
-        self.up_factor = nn.Parameter(torch.full_like(wmax, INITIAL_FACTOR))
+        initial = torch.full_like(grouped[..., :1], INITIAL_FACTOR)
+        self.low_factor = nn.Parameter(initial.clone())
+        self.up_factor = nn.Parameter(initial)
 
-    def forward(self) -> tuple[Tensor, Tensor]:
+    def forward(self, wmin: Tensor, wmax: Tensor) -> tuple[Tensor, Tensor]:
         """Return the clipped range."""
-        return self.wmin * self.low_factor.sigmoid(), self.wmax * self.up_factor.sigmoid()
+        return wmin * self.low_factor.sigmoid(), wmax * self.up_factor.sigmoid()
 
 
 class OmniQuantBlock(RangeQuantizer):
-    """The clipping factors of every linear of a block."""
+    """The clipping factors of every linear of a block, and its transformation if there is one."""
 
     rounds = 1
 
@@ -85,24 +97,35 @@ class OmniQuantBlock(RangeQuantizer):
         super().__init__(block)
         self.settings = settings
         self.names = tuple(block.linears)
-        self.clippings = nn.ModuleList(
-            LearnableClipping(linear.weight, block.scheme) for linear in block.linears.values()
-        )
+        self.plain = Layout({name: linear.weight.detach().float() for name, linear in block.linears.items()}, {})
+        for name, weight in self.plain.weights.items():
+            self.plain.ranges[name] = weight_range(self.scheme.group(weight))
+        self.clippings = nn.ModuleList(LearnableClipping(self.scheme.group(w)) for w in self.plain.weights.values())
+        self.transform = LearnableTransform(block, settings.let_alpha, settings.let_shift) if settings.let else None
 
     def layout(self) -> Layout:
-        clippings = dict(zip(self.names, self.clippings, strict=True))
-        weights = {name: clipping.get_buffer("weight") for name, clipping in clippings.items()}
-        return Layout(weights, {name: clipping() for name, clipping in clippings.items()})
+        layout = self.transform.layout() if self.transform else self.plain
+        clippings = zip(self.names, self.clippings, strict=True)
+        ranges = {name: clipping(*self._range(layout, name)) for name, clipping in clippings}
+        return replace(layout, ranges=ranges)
+
+    def _range(self, layout: Layout, name: str) -> tuple[Tensor, Tensor]:
+        """Return a weight's own range: once and for all, unless what is learned moves it."""
+        return layout.ranges[name] if name in layout.ranges else weight_range(self.scheme.group(layout.weights[name]))
 
     def learned(self) -> dict[str, Tensor]:
         named = ((name, p) for name, c in zip(self.names, self.clippings, strict=True) for p in c.named_parameters())
-        return {f"{name}.{factor}": value.detach().cpu() for name, (factor, value) in named}
+        factors = {f"{name}.{factor}": value.detach().cpu() for name, (factor, value) in named}
+        return factors | (self.transform.learned() if self.transform else {})
 
     def aug_loss(self, round_index: int) -> bool:
         return self.settings.aug_loss
 
     def start_round(self, round_index: int) -> Optimizer:
-        return AdamW(self.parameters(), lr=self.settings.lwc_lr, weight_decay=self.settings.weight_decay)
+        groups = [{"params": list(self.clippings.parameters()), "lr": self.settings.lwc_lr}]
+        if self.transform:
+            groups.append({"params": list(self.transform.parameters()), "lr": self.settings.let_lr})
+        return AdamW(groups, weight_decay=self.settings.weight_decay)
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
         """One sample a step, in their order, every epoch."""

@@ -54,6 +54,10 @@ class TesseraQ(Method):
     needs_calibration = True
     trains = True
 
+    @property
+    def needs_pairs(self) -> bool:  # type: ignore[override]
+        return self.start.needs_pairs
+
     def __post_init__(self) -> None:
         if not self.thresholds or not all(0 <= t < 1 for t in self.thresholds):
             raise UserError(f"tesseraq: thresholds are {self.thresholds}; each must be at least 0 and below 1")
@@ -224,5 +228,5 @@ class TesseraQBlock(BlockQuantizer):
         for name, weight in layout.weights.items():
             key = name.replace(".", "/")  # a ModuleDict allows no dots
             self.linears[key] = AdaptiveRounding(weight, *layout.ranges[name], self.start.scheme)
-        self.changed = layout.changed
+        self.changed = self.start.stored(layout.changed)
         self.start.requires_grad_(False)

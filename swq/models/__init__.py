@@ -5,9 +5,10 @@ from __future__ import annotations
 from swq.errors import UserError, one_of
 from swq.models.family import Family
 from swq.models.llama import LLAMA
+from swq.models.opt import OPT
 
 # A new family is a small file of data and a line here.
-FAMILIES: tuple[Family, ...] = (LLAMA,)
+FAMILIES: tuple[Family, ...] = (LLAMA, OPT)
 
 
 def family_of(model_type: str) -> Family:

@@ -75,11 +75,15 @@ class DecoderModel:
     def scale_pairs(self, index: int) -> tuple[ScalePair, ...]:
         """Return the family's pairs that exist in block `index`: as many channels on one side as on the other."""
 
-        def fits(pair: ScalePair) -> bool:
-            width = len(self.blocks[index].get_submodule(pair.source).weight)  # type: ignore[arg-type]
-            return all(linears[reader].in_features == width for reader in pair.readers)
-
+        flag = self.family.pre_norm_flag
+        pre_norm = flag is None or getattr(self.model.config, flag)
         linears = self.linears(index)
+
+        def fits(pair: ScalePair) -> bool:
+            weight = self.blocks[index].get_submodule(pair.source).weight
+            same_width = all(linears[reader].in_features == len(weight) for reader in pair.readers)  # type: ignore[arg-type]
+            return same_width and (pre_norm or pair.source in linears)
+
         return tuple(pair for pair in self.family.pairs if fits(pair))
 
     @torch.no_grad()

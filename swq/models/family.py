@@ -14,10 +14,13 @@ class ScalePair:
     Attributes:
         source: path, inside a block, of a norm or linear.
         readers: paths of the linears that read its output, and nothing else does.
+        let: OmniQuant learns a scale here. Not where its authors have none, which is also where an activation function
+            lies between that only a positive scale may pass.
     """
 
     source: str
     readers: tuple[str, ...]
+    let: bool = True
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,12 @@ class Family:
         linears: paths, inside a block, of the linears whose weights are quantized, in forward order.
         pairs: where a scale can be handed over. A pair whose widths differ in a model (values shared by several
             heads) is left out there.
+        pre_norm_flag: name of the configuration's flag that says whether norms come before attention and MLP. After
+            them, a norm's output goes on as the residual too, so that its pairs are left out.
     """
 
     model_types: tuple[str, ...]
     blocks: str
     linears: tuple[str, ...]
     pairs: tuple[ScalePair, ...] = ()
+    pre_norm_flag: str | None = None

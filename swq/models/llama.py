@@ -1,9 +1,12 @@
-"""The LLaMA family: RMSNorm, rotary positions, gated MLP, linears without biases."""
+"""The LLaMA family and those built like it: RMSNorm, rotary positions, gated MLP.
+
+Qwen2 has biases on queries, keys and values; Qwen3 has norms inside the attention, which stay as they are.
+"""
 
 from swq.models.family import Family, ScalePair
 
 LLAMA = Family(
-    model_types=("llama",),
+    model_types=("llama", "mistral", "qwen2", "qwen3"),
     blocks="model.layers",
     linears=(
         "self_attn.q_proj",
@@ -18,6 +21,6 @@ LLAMA = Family(
         ScalePair("input_layernorm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
         ScalePair("self_attn.v_proj", ("self_attn.o_proj",)),
         ScalePair("post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj")),
-        ScalePair("mlp.up_proj", ("mlp.down_proj",)),
+        ScalePair("mlp.up_proj", ("mlp.down_proj",), let=False),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a search needs to know of a linear's inputs: second moments and mean magnitudes, gathered sample by sample.
+"""What a search needs to know of a linear's inputs: second moments, magnitudes and ranges, gathered sample by sample.
 
 The mean squared change of an output over tokens, for a change d of a row of the weight, is
 mean_t (d . x_t)^2 = d^T H d with H = mean_t x_t x_t^T. H is gathered once and serves every row and every candidate, so
@@ -7,8 +7,9 @@ a search costs the width of the input and not the number of tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -19,11 +20,15 @@ class Moments:
     Attributes:
         second: (n_groups, group_size, group_size) float32, H within each group of input channels.
         magnitude: (in,) float32, mean |x| of each input channel.
-        n_tokens: tokens behind both.
+        lowest: (in,) float32, smallest value of each input channel.
+        highest: (in,) float32, largest.
+        n_tokens: tokens behind them.
     """
 
     second: Tensor
     magnitude: Tensor
+    lowest: Tensor
+    highest: Tensor
     n_tokens: int
 
     @classmethod
@@ -31,24 +36,35 @@ class Moments:
         """Gather from `inputs` (..., in), a row a token; `group_size` None takes all input channels as one group."""
         tokens = inputs.reshape(-1, inputs.shape[-1]).float()
         groups = tokens.reshape(len(tokens), -1, group_size or tokens.shape[-1]).transpose(0, 1)
-        return cls(groups.transpose(1, 2) @ groups / len(tokens), tokens.abs().mean(dim=0), len(tokens))
+        return cls(
+            second=groups.transpose(1, 2) @ groups / len(tokens),
+            magnitude=tokens.abs().mean(dim=0),
+            lowest=tokens.amin(dim=0),
+            highest=tokens.amax(dim=0),
+            n_tokens=len(tokens),
+        )
 
     def __add__(self, other: Moments) -> Moments:
         """Pool the tokens of both."""
         total = self.n_tokens + other.n_tokens
         ours, theirs = self.n_tokens / total, other.n_tokens / total
         return Moments(
-            ours * self.second + theirs * other.second, ours * self.magnitude + theirs * other.magnitude, total
+            second=ours * self.second + theirs * other.second,
+            magnitude=ours * self.magnitude + theirs * other.magnitude,
+            lowest=torch.minimum(self.lowest, other.lowest),
+            highest=torch.maximum(self.highest, other.highest),
+            n_tokens=total,
         )
 
     def regrouped(self, group_size: int) -> Moments:
         """Return the moments within smaller groups, from those of one group."""
         n_groups = len(self.magnitude) // group_size
         tiles = self.second[0].reshape(n_groups, group_size, n_groups, group_size)
-        return Moments(tiles.diagonal(dim1=0, dim2=2).permute(2, 0, 1), self.magnitude, self.n_tokens)
+        return replace(self, second=tiles.diagonal(dim1=0, dim2=2).permute(2, 0, 1))
 
     def divided_by(self, scale: Tensor) -> Moments:
-        """Return the moments of x / scale, for a scale (in,) per channel."""
+        """Return the moments of x / scale, for a scale (in,) above 0 per channel."""
         inverse = (1 / scale).reshape(len(self.second), -1)
         second = self.second * inverse.unsqueeze(1) * inverse.unsqueeze(2)
-        return Moments(second, self.magnitude / scale, self.n_tokens)
+        channels = (self.magnitude / scale, self.lowest / scale, self.highest / scale)
+        return Moments(second, *channels, self.n_tokens)

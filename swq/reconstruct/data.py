@@ -77,7 +77,8 @@ class ActivationPaths:
         gathered: dict[str, Moments] = {}
 
         def note(name: str, arguments: tuple[Tensor, ...]) -> None:
-            sample = Moments.of(arguments[0][:, ::stride], group_size)
+            # One sample at a time, and some blocks flatten it: a row is a token either way.
+            sample = Moments.of(arguments[0].flatten(end_dim=-2)[::stride], group_size)
             gathered[name] = gathered[name] + sample if name in gathered else sample
 
         with ExitStack() as hooks:

@@ -1,0 +1,52 @@
+"""Scales and shifts that move between a tensor's output channels and the linears that read them.
+
+For an output y read by y' = W y + b: with y -> (y - shift) / scale on one side, W -> W diag(scale) and
+b -> b + W shift on the other compute the same. AWQ searches such scales, OmniQuant's LET learns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from swq.methods.base import Layout
+from swq.models.family import ScalePair
+
+
+def block_tensors(block: nn.Module) -> dict[str, Tensor]:
+    """Return the block's parameters in float32, by name."""
+    return {name: parameter.detach().float() for name, parameter in block.named_parameters()}
+
+
+def can_shift(tensors: dict[str, Tensor], pair: ScalePair) -> bool:
+    """A shift needs a bias on either side."""
+    return all(f"{name}.bias" in tensors for name in (pair.source, *pair.readers))
+
+
+def hand_over(tensors: dict[str, Tensor], pair: ScalePair, scale: Tensor, shift: Tensor | None = None) -> None:
+    """Divide the source's output channels by `scale` and multiply the readers' input channels by it, in `tensors`.
+
+    Args:
+        tensors: of the block, by name; those that change are replaced, none is written into.
+        pair: who hands to whom.
+        scale: (channels,), not zero.
+        shift: (channels,), taken off the source's output first; None takes nothing off.
+    """
+    weight, bias = f"{pair.source}.weight", f"{pair.source}.bias"
+    is_norm = tensors[weight].ndim == 1
+    tensors[weight] = tensors[weight] / (scale if is_norm else scale.unsqueeze(1))
+    if bias in tensors:
+        tensors[bias] = (tensors[bias] if shift is None else tensors[bias] - shift) / scale
+    for reader in pair.readers:
+        weight, bias = f"{reader}.weight", f"{reader}.bias"
+        if shift is not None:
+            tensors[bias] = tensors[bias] + tensors[weight] @ shift
+        tensors[weight] = tensors[weight] * scale
+
+
+def layout_of(tensors: dict[str, Tensor], before: dict[str, Tensor], linears: Iterable[str]) -> Layout:
+    """Return a layout, its ranges still missing: weights to round, and whatever else is not as it was `before`."""
+    weights = {name: tensors[f"{name}.weight"] for name in linears}
+    others = {name: tensor for name, tensor in tensors.items() if name.removesuffix(".weight") not in weights}
+    return Layout(weights, {}, {name: tensor for name, tensor in others.items() if tensor is not before[name]})
