@@ -41,6 +41,8 @@ def check(params: Params) -> str:
 def _check_schemes(params: Params, name: str, model: DecoderModel) -> None:
     for key, cell in params.cells.items():
         if cell.model == name and cell.scheme is not None:
+            if cell.method.needs_pairs:
+                model.require_pairs(f"cells.{key}: {cell.method_name}")
             for linear, module in model.linears(0).items():
                 try:
                     cell.scheme.group(module.weight)

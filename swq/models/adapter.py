@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from swq.errors import UserError
-from swq.models import family_of
+from swq.errors import UserError, one_of
+from swq.models import FAMILIES, family_of
 from swq.models.family import ScalePair
+from swq.models.introspect import HOW_TO, introspect
 
 BlockKwargs = dict[str, Any]  # what a model passes to a block beside the hidden states
 
@@ -24,13 +26,14 @@ class DecoderModel:
 
     Attributes:
         model: the causal LM, in evaluation mode, without gradients, on the CPU.
-        family: the data of its family.
+        family: the data of its family, or what its modules tell.
         blocks: its decoder blocks in order.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.family = family_of(model.config.model_type)
+        model_type = model.config.model_type
+        self.family = family_of(model_type) or introspect(model, model_type)
         blocks = model.get_submodule(self.family.blocks)
         assert isinstance(blocks, nn.ModuleList)
         self.blocks = blocks
@@ -57,8 +60,11 @@ class DecoderModel:
             UserError: as `load`.
         """
         check_model_folder(folder)
-        with torch.device("meta"):
-            return cls(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)))
+        try:
+            with torch.device("meta"):
+                return cls(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)))
+        except (OSError, ValueError) as error:
+            raise UserError(f"model {folder} cannot be built: {str(error).splitlines()[0]}") from error
 
     def block_name(self, index: int) -> str:
         """Return the path of block `index` inside the model, e.g. `model.layers.3`."""
@@ -85,6 +91,19 @@ class DecoderModel:
             return same_width and (pre_norm or pair.source in linears)
 
         return tuple(pair for pair in self.family.pairs if fits(pair))
+
+    def require_pairs(self, method: str) -> None:
+        """Raise unless scales can be handed over somewhere in this model.
+
+        Raises:
+            UserError: what to write and where, or what to do without.
+        """
+        if not self.scale_pairs(0):
+            raise UserError(
+                f"{method} hands scales from norms to linears, and nothing says where model_type"
+                f" {self.model.config.model_type!r} can: {HOW_TO}. Without that go RTN, awq with scale: false,"
+                " omniquant without let, and tesseraq from any of them"
+            )
 
     @torch.no_grad()
     def first_inputs(self, input_ids: Tensor) -> tuple[Tensor, list[BlockKwargs]]:
@@ -113,7 +132,7 @@ def check_model_folder(folder: Path | str) -> str:
     """Return the `model_type` of the model in `folder`, without loading it.
 
     Raises:
-        UserError: no such folder, no config.json, or a model that no family knows.
+        UserError: no such folder, no config.json, or a model that transformers knows no causal LM for.
     """
     config = Path(folder) / "config.json"
     if not config.is_file():
@@ -123,7 +142,8 @@ def check_model_folder(folder: Path | str) -> str:
         model_type = described["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{config} does not name a model_type") from error
-    family_of(model_type)
+    if model_type not in CONFIG_MAPPING:
+        raise UserError(f"{config}: {one_of('model_type', model_type, (t for f in FAMILIES for t in f.model_types))}")
     if not any("CausalLM" in name for name in described.get("architectures") or []):
         raise UserError(f"{config}: architectures {described.get('architectures')} hold no causal language model")
     return model_type
@@ -131,11 +151,14 @@ def check_model_folder(folder: Path | str) -> str:
 
 @contextmanager
 def _recording(blocks: nn.ModuleList) -> Iterator[list[tuple[Tensor, BlockKwargs]]]:
-    """Make every block note (hidden_states, keyword arguments) and return its input unchanged."""
+    """Make every block note (hidden states, other arguments by name) and return its input unchanged."""
     calls: list[tuple[Tensor, BlockKwargs]] = []
+    names = list(signature(blocks[0].forward).parameters)
 
-    def record(hidden_states: Tensor, **kwargs: Any) -> Tensor:
-        calls.append((hidden_states, kwargs))
+    def record(*args: Any, **kwargs: Any) -> Tensor:
+        given = dict(zip(names, args, strict=False)) | kwargs
+        hidden_states = given.pop(names[0])
+        calls.append((hidden_states, given))
         return hidden_states
 
     for block in blocks:

@@ -41,10 +41,13 @@ def reconstruct(
         normals: source of random directions; by default keyed by (seed, block, step, target).
 
     Raises:
-        UserError: the loss of a block became NaN or infinite, or calibration tokens are missing.
+        UserError: the loss of a block became NaN or infinite, calibration tokens are missing, or the method needs to
+            know more of the model's family than is known.
     """
     if recipe.scheme is None:
         return
+    if recipe.method.needs_pairs:
+        model.require_pairs(type(recipe.method).__name__)
     normals = normals or (lambda key, shape: keyed_normals(recipe.seed, ("sw", *key), shape))
     paths = None
     if recipe.method.needs_calibration:

@@ -1,0 +1,37 @@
+"""A family made up from a model's own modules, for models that no family describes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from swq.errors import UserError
+from swq.models.family import Family
+
+HOW_TO = "describe it in a file of swq/models/ (llama.py is an example) and list that in swq/models/__init__.py"
+
+
+def introspect(model: nn.Module, model_type: str) -> Family:
+    """Return what can be told from the modules: where the blocks are and which linears they hold, but no scale pairs.
+
+    Raises:
+        UserError: there is no list of blocks, blocks differ from each other, or a block holds weights outside linears,
+            which no method would quantize.
+    """
+    stacks = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    stacks = {name: stack for name, stack in stacks.items() if len(stack) and all(map(linear_names, stack))}
+    if not stacks:
+        raise UserError(f"model_type {model_type!r}: no list of blocks with linears was found; {HOW_TO}")
+    path, blocks = max(stacks.items(), key=lambda item: sum(p.numel() for p in item[1].parameters()))
+    linears = linear_names(blocks[0])
+    if any(linear_names(block) != linears for block in blocks):
+        raise UserError(f"model_type {model_type!r}: the blocks in {path} are not all alike; {HOW_TO}")
+    weights = {f"{name}.weight" for name in linears}
+    for name, parameter in blocks[0].named_parameters():
+        if parameter.ndim > 1 and name not in weights:
+            raise UserError(f"model_type {model_type!r}: {path}.0.{name} belongs to no Linear; {HOW_TO}")
+    return Family((model_type,), path, linears)
+
+
+def linear_names(block: nn.Module) -> tuple[str, ...]:
+    """Return the paths of the linears inside a block."""
+    return tuple(name for name, module in block.named_modules() if isinstance(module, nn.Linear))

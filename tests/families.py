@@ -1,0 +1,46 @@
+"""A tiny random model of each family, and of some that no family describes."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from swq.models.adapter import DecoderModel
+
+COMMON = {
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+LLAMA_LIKE = COMMON | {"intermediate_size": 96, "num_key_value_heads": 2}
+OPT_LIKE = COMMON | {"ffn_dim": 96, "word_embed_proj_dim": 64, "dropout": 0.0}
+
+# name: (model_type, configuration)
+FAMILIES = {
+    "llama": ("llama", LLAMA_LIKE | {"num_key_value_heads": 4}),
+    "llama-grouped": ("llama", LLAMA_LIKE),
+    "mistral": ("mistral", LLAMA_LIKE | {"sliding_window": 8}),
+    "qwen2": ("qwen2", LLAMA_LIKE),
+    "qwen3": ("qwen3", LLAMA_LIKE | {"head_dim": 32}),
+    "opt": ("opt", OPT_LIKE),
+    "opt-post-norm": ("opt", OPT_LIKE | {"do_layer_norm_before": False, "word_embed_proj_dim": 32}),
+}
+UNKNOWN = {
+    "phi": ("phi", LLAMA_LIKE),
+    "gpt_neox": ("gpt_neox", COMMON | {"intermediate_size": 96}),
+    "olmo2": ("olmo2", LLAMA_LIKE),
+}
+
+
+def tiny_model(name: str) -> DecoderModel:
+    """Return the model, with norms, biases and channels spread out so that nothing is 1 or 0 by chance."""
+    model_type, settings = (FAMILIES | UNKNOWN)[name]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.15, generator)
+    return DecoderModel(model)
