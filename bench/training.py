@@ -1,0 +1,136 @@
+"""A small OPT trained from nothing on a corpus's training text, so that OPT's path runs on a trained model.
+
+It is no language model to use: what counts is that its weights and activations are those of a trained one.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from tokenizers import ByteLevelBPETokenizer
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+
+from bench.config import Training
+from bench.models import tokenize
+from swq.errors import UserError
+from swq.seeding import keyed_generator
+
+END_OF_TEXT = "</s>"
+WARM_UP = 0.05  # share of the steps
+SAVE_EVERY = 25  # steps
+
+
+def train_tokenizer(passages: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer learned from `passages`."""
+    trainer = ByteLevelBPETokenizer()
+    trainer.train_from_iterator(passages, vocab_size=vocab_size, special_tokens=[END_OF_TEXT], show_progress=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trainer._tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
+    )
+
+
+def windows_of(token_ids: list[int], seq_len: int) -> Tensor:
+    """Cut a text into windows (N, seq_len); what is left over at its end is dropped.
+
+    Raises:
+        UserError: there is not one window.
+    """
+    count = len(token_ids) // seq_len
+    if not count:
+        raise UserError(f"the training text has {len(token_ids)} tokens, fewer than seq_len {seq_len}")
+    return torch.tensor(token_ids[: count * seq_len]).view(count, seq_len)
+
+
+class SmallOPT(LightningModule):
+    """An OPT and the windows it is trained on. Which ones a step takes follows from its number, also after a resume."""
+
+    def __init__(self, settings: Training, windows: Tensor, vocab_size: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.windows = windows
+        config = OPTConfig(
+            vocab_size=vocab_size,
+            hidden_size=settings.hidden_size,
+            word_embed_proj_dim=settings.hidden_size,
+            ffn_dim=4 * settings.hidden_size,
+            num_hidden_layers=settings.n_blocks,
+            num_attention_heads=settings.n_heads,
+            max_position_embeddings=max(2048, settings.seq_len),
+            dropout=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)  # transformers draws initial weights from the global generator only
+            self.model = OPTForCausalLM(config)
+
+    def batch(self, step: int) -> Tensor:
+        """Return the windows of a step (batch, seq_len): every epoch a new order of all of them."""
+        first = step * self.settings.batch_size
+        indices = [
+            self._order(i // len(self.windows))[i % len(self.windows)]
+            for i in range(first, first + self.settings.batch_size)
+        ]
+        return self.windows[indices].to(self.device)
+
+    def _order(self, epoch: int) -> list[int]:
+        generator = keyed_generator(self.settings.seed, "training", epoch)
+        return torch.randperm(len(self.windows), generator=generator).tolist()
+
+    def training_step(self, _: Tensor, __: int) -> Tensor:
+        tokens = self.batch(self.global_step)
+        loss = self.model(tokens, labels=tokens, use_cache=False).loss
+        if not torch.isfinite(loss):
+            raise UserError(f"training: the loss became {loss.item()} at step {self.global_step}; lower lr")
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        steps, warm_up = self.settings.steps, max(1, int(WARM_UP * self.settings.steps))
+        optimizer = AdamW(self.parameters(), lr=self.settings.lr, weight_decay=0.1, betas=(0.9, 0.95))
+
+        def factor(step: int) -> float:
+            return min((step + 1) / warm_up, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def train(settings: Training, passages: list[str], accelerator: str, state: Path, weights: Path) -> float:
+    """Train, save a transformers folder to `weights`, and return the last step's loss in nats per token.
+
+    Args:
+        settings: shape, schedule and seed.
+        passages: the training text.
+        accelerator: as Lightning names it.
+        state: folder of the last checkpoint; a run that finds one goes on from it.
+        weights: where model and tokenizer are saved.
+    """
+    tokenizer = train_tokenizer(passages, settings.vocab_size)
+    module = SmallOPT(settings, windows_of(tokenize(tokenizer, passages), settings.seq_len), len(tokenizer))
+    keep = ModelCheckpoint(state, filename="last", every_n_train_steps=SAVE_EVERY, enable_version_counter=False)
+    trainer = Trainer(
+        max_steps=settings.steps,
+        accelerator=accelerator,
+        devices=1,
+        deterministic=True,
+        gradient_clip_val=1.0,
+        callbacks=[keep],
+        logger=False,
+        enable_model_summary=False,
+        default_root_dir=state,
+    )
+    last = state / "last.ckpt"
+    trainer.fit(module, DataLoader(range(settings.steps)), ckpt_path=last if last.is_file() else None)  # type: ignore[arg-type]
+    module.model.save_pretrained(weights)
+    tokenizer.save_pretrained(weights)
+    return float(trainer.callback_metrics["loss"])
