@@ -146,7 +146,7 @@ class Params(Strict):
     calibrations: dict[Name, Calibration]
     protocol: Protocol
     cells: dict[Name, Cell] = Field(min_length=1)
-    report: Report
+    report: Report = Field(default_factory=Report)
 
     @model_validator(mode="after")
     def _references(self) -> Params:

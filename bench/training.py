@@ -5,18 +5,21 @@ It is no language model to use: what counts is that its weights and activations 
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from pathlib import Path
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from bench.config import Training
@@ -48,6 +51,20 @@ def windows_of(token_ids: list[int], seq_len: int) -> Tensor:
     if not count:
         raise UserError(f"the training text has {len(token_ids)} tokens, fewer than seq_len {seq_len}")
     return torch.tensor(token_ids[: count * seq_len]).view(count, seq_len)
+
+
+class Progress(Callback):
+    """A bar with the time left, also where the output is no terminal."""
+
+    def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
+        self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="train", unit="step", mininterval=1)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        self.bar.set_postfix_str(f"loss {trainer.callback_metrics['loss']:.3f}", refresh=False)
+        self.bar.update(trainer.global_step - self.bar.n)
+
+    def on_train_end(self, *_: object) -> None:
+        self.bar.close()
 
 
 class SmallOPT(LightningModule):
@@ -92,7 +109,7 @@ class SmallOPT(LightningModule):
         loss = self.model(tokens, labels=tokens, use_cache=False).loss
         if not torch.isfinite(loss):
             raise UserError(f"training: the loss became {loss.item()} at step {self.global_step}; lower lr")
-        self.log("loss", loss, prog_bar=True)
+        self.log("loss", loss)
         return loss
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -115,6 +132,10 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Path
         state: folder of the last checkpoint; a run that finds one goes on from it.
         weights: where model and tokenizer are saved.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not ours
+    # A step's batch follows from its number, so a resumed run needs nothing of the data loader.
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*|.*Checkpoint directory .* not empty.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="lightning.*")
     tokenizer = train_tokenizer(passages, settings.vocab_size)
     module = SmallOPT(settings, windows_of(tokenize(tokenizer, passages), settings.seq_len), len(tokenizer))
     keep = ModelCheckpoint(state, filename="last", every_n_train_steps=SAVE_EVERY, enable_version_counter=False)
@@ -124,7 +145,8 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Path
         devices=1,
         deterministic=True,
         gradient_clip_val=1.0,
-        callbacks=[keep],
+        callbacks=[keep, Progress()],
+        enable_progress_bar=False,
         logger=False,
         enable_model_summary=False,
         default_root_dir=state,

@@ -35,9 +35,10 @@ UNKNOWN = {
 }
 
 
-def tiny_model(name: str) -> DecoderModel:
+def tiny_model(name: str, **changes: int) -> DecoderModel:
     """Return the model, with norms, biases and channels spread out so that nothing is 1 or 0 by chance."""
     model_type, settings = (FAMILIES | UNKNOWN)[name]
+    settings = settings | changes
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings))
     generator = torch.Generator().manual_seed(1)

@@ -30,8 +30,8 @@ def test_committed_params_are_what_conf_composes_to(project: Path) -> None:
 
 
 def test_change_in_conf_arrives(project: Path) -> None:
-    suite = project / "conf/suite/bundled.yaml"
-    suite.write_text(suite.read_text().replace("limit: 50", "limit: 7"))
+    protocol = project / "conf/protocol/quick.yaml"
+    protocol.write_text(protocol.read_text().replace("limit: 50", "limit: 7"))
     compose("bundled")
     assert "limit: 7" in (project / "params.yaml").read_text()
 

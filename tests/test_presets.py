@@ -60,7 +60,13 @@ def test_schedules_are_the_published_ones() -> None:
         "omniquant-fork",
         "omniquant-fork-sw",
         "omniquant-fork-sw-first",
+        "omniquant-fork-opt",
+        "omniquant-fork-opt-sw",
     }
+    for name, epochs, shift in (("official-opt", 20, False), ("official-opt-2bit", 40, False), ("fork-opt", 20, True)):
+        assert cell_of(f"omniquant-{name}").method == OmniQuant(
+            epochs, 0.01, 0.0, let=True, let_lr=5e-3, let_shift=shift
+        )
 
 
 def write_suite(folder: Path, cell: dict[str, Any], preset: Any) -> None:

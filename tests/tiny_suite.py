@@ -36,12 +36,18 @@ def passages(n: int, length: int, seed: int) -> list[str]:
     return [" ".join(draw.choices(WORDS, k=length)) + "." for _ in range(n)]
 
 
-def write_model(folder: Path) -> None:
-    """Write a two-block LLaMA with grouped-query attention, and a tokenizer trained on its words."""
+def write_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Write a tokenizer trained on the words."""
     trainer = ByteLevelBPETokenizer()
     trainer.train_from_iterator(passages(50, 30, seed=1), vocab_size=320, show_progress=False)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=trainer._tokenizer, eos_token="<|end|>")
     tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def write_model(folder: Path) -> None:
+    """Write a two-block LLaMA with grouped-query attention, and a tokenizer trained on its words."""
+    tokenizer = write_tokenizer(folder)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,

@@ -1,0 +1,72 @@
+"""The README's "Add your model", line by line, for a family of each kind: from a folder to a row in a table."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.compose import compose
+from bench.config import load_params
+from bench.stages.calibrate import calibrate
+from bench.stages.check import check
+from bench.stages.fetch import fetch_corpus, fetch_model
+from bench.stages.reconstruct import reconstruct
+from bench.stages.report import report
+from bench.stages.score import score
+from tests import tiny_suite
+from tests.families import tiny_model
+
+ROOT = Path(__file__).parent.parent
+LINES = re.search(r"## Add your model.*?```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's conf/, its text and tasks replaced by tiny ones under the same names."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    tiny_suite.write_corpus(tmp_path / "corpus")
+    (tmp_path / "corpus/calibration.json").write_text(json.dumps(tiny_suite.passages(80, 40, seed=2)))
+    (tmp_path / "conf/source/olmo-eval.yaml").write_text(
+        "# @package _global_\ncorpora: { olmo-eval: { source: folder, path: corpus } }\n"
+    )
+    for file, given, smaller in (
+        ("protocol/quick", "limit: 50", "limit: 2"),
+        ("protocol/quick", "2048", "64"),
+        ("protocol/quick", "n_windows: 8", "n_windows: 2"),
+        ("config", "threads: 2", "threads: 1"),  # faster for something so small
+    ):
+        path = tmp_path / f"conf/{file}.yaml"
+        assert given in path.read_text()
+        path.write_text(path.read_text().replace(given, smaller))
+    return tmp_path
+
+
+WIDTHS = {"qwen3": {"intermediate_size": 128}, "opt": {"ffn_dim": 128}, "gpt_neox": {"intermediate_size": 128}}
+
+
+@pytest.mark.parametrize("family", WIDTHS)
+def test_the_readmes_lines_make_a_row(project: Path, family: str) -> None:
+    assert LINES is not None and len(LINES[1].splitlines()) < 10
+    tiny_suite.write_tokenizer(project / "model")
+    model = tiny_model(family, vocab_size=400, max_position_embeddings=512, **WIDTHS[family])
+    model.model.save_pretrained(project / "model")
+    (project / "conf/suite/mine.yaml").write_text(LINES[1].replace("/path/to/folder", str(project / "model")))
+    compose("mine")
+    params = load_params()
+    assert "params.yaml is valid: suite mine, 2 cells" in check(params)
+    fetch_corpus(params, "olmo-eval")
+    fetch_model(params, "mine")
+    calibrate(params, "mine-8x256")
+    for key in params.cells:
+        reconstruct(params, key)
+        score(params, key)
+    report(params)
+    table = (project / "results/mine/table.md").read_text()
+    assert "| FP " in table and re.search(r"\| OmniQuant \+ SW \| w3a16g64 \| +\d", table)
+    losses = (project / "artefacts/mine-sw/losses.csv").read_text().splitlines()
+    assert len(losses) == 1 + 2 * 20
