@@ -6,7 +6,7 @@ Layers, imports only downwards:
     stages/   one function per stage of dvc.yaml
     tables, plots   what people read
     results   a suite's scores brought together; statistics
-    harness (lm-eval), corpus, models, packages   what is scored, and where it comes from
+    harness (lm-eval), corpus, models, packages, training   what is scored, and where it comes from
     records, runtime, paths
-    config, strict, tasks   what a user may write
+    config, cell, strict, tasks   what a user may write
 """

@@ -3,7 +3,7 @@
 Layers, imports only downwards:
 
     reconstruct   walks over a model's blocks and trains each one under Lightning
-    methods       RTN, OmniQuant, TesseraQ: what is learned per block
+    methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block
     checkpoint, calibration
     quant, losses, models   tensors in, tensors out
 """

@@ -1,4 +1,4 @@
-"""The README's "Add your model", line by line, for a family of each kind: from a folder to a row in a table."""
+"""The README's "Add your model", line by line, for every family and an unknown one: from a folder to a table's row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.stages.reconstruct import reconstruct
 from bench.stages.report import report
 from bench.stages.score import score
 from tests import tiny_suite
-from tests.families import tiny_model
+from tests.families import FAMILIES, tiny_model
 
 ROOT = Path(__file__).parent.parent
 LINES = re.search(r"## Add your model.*?```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -46,16 +46,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-WIDTHS = {"qwen3": {"intermediate_size": 128}, "opt": {"ffn_dim": 128}, "gpt_neox": {"intermediate_size": 128}}
-
-
-@pytest.mark.parametrize("family", WIDTHS)
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt_neox"])
 def test_the_readmes_lines_make_a_row(project: Path, family: str) -> None:
     assert LINES is not None and len(LINES[1].splitlines()) < 10
     tiny_suite.write_tokenizer(project / "model")
-    model = tiny_model(family, vocab_size=400, max_position_embeddings=512, **WIDTHS[family])
+    width = "ffn_dim" if family.startswith("opt") else "intermediate_size"
+    model = tiny_model(family, vocab_size=400, **{width: 128})
     model.model.save_pretrained(project / "model")
-    (project / "conf/suite/mine.yaml").write_text(LINES[1].replace("/path/to/folder", str(project / "model")))
+    lines = LINES[1].replace("/path/to/folder", str(project / "model")).replace("seq_len: 256", "seq_len: 32")
+    (project / "conf/suite/mine.yaml").write_text(lines)
     compose("mine")
     params = load_params()
     assert "params.yaml is valid: suite mine, 2 cells" in check(params)
