@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +16,18 @@ from torch import Tensor
 from swq.checkpoint import Artefact, unpack_weight
 from swq.errors import UserError
 from swq.losses import Loss, mse
+from swq.methods.base import Method
 from swq.methods.fp import FullPrecision
 from swq.methods.omniquant import OmniQuant
 from swq.methods.rtn import RTN
+from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
 from swq.quant.affine import fake_quantize, quantize_weight, weight_range
+from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord, ResumeFolder
 from swq.reconstruct.runner import reconstruct
+from swq.reconstruct.train import train_block
 from tests.recipes import EPOCHS, SAMPLES, SCHEME, SpyNormals, assert_same_records, hybrid_recipe
 
 
@@ -135,6 +142,27 @@ def test_loss_that_is_not_finite_stops_with_block_step_and_last_value(
     last = "it was the first step" if first else f"the last good value was {good[block].trace[step - 1]['loss']:.6g}"
     assert str(error.value) == f"{name}: the loss became nan at step {step}; {last}"
     assert [resume.load(index) is not None for index in range(2)] == [index < block for index in range(2)]
+
+
+@pytest.mark.parametrize("method", [OmniQuant(epochs=1), TesseraQ((0.5,), iterations=2)])
+def test_nothing_of_a_trained_block_outlives_it(
+    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, monkeypatch: pytest.MonkeyPatch, method: Method
+) -> None:
+    """A block's training state is four times its weights; that of all blocks together would exceed the model."""
+    alive: list[weakref.ref[BlockReconstruction]] = []
+
+    def counting(fabric: Fabric, module: BlockReconstruction, *arguments: Any) -> list[dict[str, float]]:
+        assert not any(other() for other in alive)
+        alive.append(weakref.ref(module))
+        return train_block(fabric, module, *arguments)
+
+    monkeypatch.setattr("swq.reconstruct.runner.train_block", counting)
+    gc.disable()  # it must not take a collection, which looks at counts of objects and not at their size
+    try:
+        list(reconstruct(fabric, tiny_llama, Recipe(method, SCHEME, Loss({"l2": 1.0})), calibration))
+        assert len(alive) == 2 and not any(module() for module in alive)
+    finally:
+        gc.enable()
 
 
 def test_method_that_trains_needs_calibration(fabric: Fabric, tiny_llama: DecoderModel) -> None:

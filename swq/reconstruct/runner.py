@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lightning.fabric import Fabric
 from torch import Tensor
@@ -54,31 +54,45 @@ def reconstruct(
         if calibration is None:
             raise UserError(f"{type(recipe.method).__name__} needs calibration tokens")
         paths = ActivationPaths(fabric, model, calibration)
-    epochs = recipe.method.epoch_lengths(len(paths.fp_hidden)) if paths else []
-    steps = max(1, sum(epochs))
+    steps = max(1, sum(recipe.method.epoch_lengths(len(paths.fp_hidden)))) if paths else 1
     with tqdm(total=len(model.blocks) * steps, desc="reconstruct", unit="step", mininterval=1) as bar:
         for index in range(len(model.blocks)):
             bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}", refresh=False)
             fabric.to_device(model.blocks[index])
             record = resume.load(index) if resume else None
-            quantizer = None if record else recipe.method.quantizer(_context(model, index, recipe, paths))
-            with_aug = quantizer is not None and any(map(quantizer.aug_loss, range(quantizer.rounds)))
-            data = paths.block_data(index, with_aug) if paths else None
-            if quantizer is not None:
-                trace: list[dict[str, float]] = []
-                if paths and data and recipe.loss:
-                    block, kwargs = model.blocks[index], paths.kwargs(index)
-                    module = BlockReconstruction(index, block, kwargs, quantizer, recipe.loss, normals)
-                    trace = train_block(fabric, module, data, recipe.seed, model.block_name(index), epochs, bar.update)
-                record = _record(model.block_name(index), quantizer, trace)
+            if record is None:
+                record, fp_output = _reconstruct_block(fabric, model, index, recipe, paths, normals, bar.update)
                 if resume:
                     resume.save(index, record)
-            assert record is not None
-            if paths and data:
-                paths.advance(index, data.fp_output, _stored(model.block_name(index), record, recipe.scheme))
+            else:
+                fp_output = paths.block_data(index, with_aug=False).fp_output if paths else None
+            if paths and fp_output is not None:
+                paths.advance(index, fp_output, _stored(model.block_name(index), record, recipe.scheme))
             model.blocks[index].cpu()
             bar.update((index + 1) * steps - bar.n)
             yield record
+
+
+def _reconstruct_block(
+    fabric: Fabric,
+    model: DecoderModel,
+    index: int,
+    recipe: Recipe,
+    paths: ActivationPaths | None,
+    normals: Normals,
+    on_step: Callable[[], object],
+) -> tuple[BlockRecord, Tensor | None]:
+    """Return a block's record, and its output on the full-precision path. What trained it is let go of."""
+    quantizer = recipe.method.quantizer(_context(model, index, recipe, paths))
+    if paths is None:
+        return _record(model.block_name(index), quantizer, []), None
+    data = paths.block_data(index, any(map(quantizer.aug_loss, range(quantizer.rounds))))
+    trace: list[dict[str, float]] = []
+    if recipe.loss:
+        module = BlockReconstruction(index, model.blocks[index], paths.kwargs(index), quantizer, recipe.loss, normals)
+        epochs = recipe.method.epoch_lengths(len(data.hidden))
+        trace = train_block(fabric, module, data, recipe.seed, model.block_name(index), epochs, on_step)
+    return _record(model.block_name(index), quantizer, trace), data.fp_output
 
 
 def _context(model: DecoderModel, index: int, recipe: Recipe, paths: ActivationPaths | None) -> BlockContext:

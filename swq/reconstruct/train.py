@@ -59,7 +59,16 @@ def train_block(
             fabric.backward(values["loss"])
             optimizer.step()
             on_step()
+    _forget(fabric, module)
     return trace
+
+
+def _forget(fabric: Fabric, module: BlockReconstruction) -> None:
+    """Let go of a trained block's state: rounding variables and optimiser moments are four times its weights.
+
+    Fabric keeps every LightningModule that it ever set up as a callback, and offers no public way to take one back.
+    """
+    fabric._callbacks[:] = [callback for callback in fabric._callbacks if callback is not module]
 
 
 def _gradient_shares(fabric: Fabric, values: dict[str, Tensor], optimizer: Any) -> dict[str, float]:
