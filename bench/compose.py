@@ -55,9 +55,10 @@ def composed(suite: str) -> str:
 
 
 def _with_preset(key: str, cell: Any) -> Any:
-    """Return a cell filled up with what its preset says; of `method`, setting by setting.
+    """Return a cell filled up with what its preset says; of `method` and `loss`, setting by setting.
 
-    A cell that names another method than its preset takes nothing from the preset's.
+    A cell that names another method than its preset takes nothing from the preset's. Inside them nothing is merged: a
+    cell's `weights` or `start` stands alone.
     """
     if not isinstance(cell, dict) or "preset" not in cell:
         return cell
@@ -72,7 +73,10 @@ def _with_preset(key: str, cell: Any) -> Any:
     own = cell.get("method") or {}
     if isinstance(own, dict) and own.get("name", method["name"]) == method["name"]:
         own = method | own
-    return cell | {"method": own} | {name: value for name, value in preset.items() if name not in cell}
+    filled = {"method": own}
+    if isinstance(cell.get("loss"), dict) and isinstance(preset.get("loss"), dict):
+        filled["loss"] = preset["loss"] | cell["loss"]
+    return cell | filled | {name: value for name, value in preset.items() if name not in cell}
 
 
 def _digest(body: str) -> str:

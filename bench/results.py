@@ -16,8 +16,13 @@ from bench.paths import artefact_folder, score_folder
 from bench.records import read_json
 from bench.statistics import Array, Recovery, recovery, segment_means
 from swq.errors import UserError
+from swq.methods import METHODS
+from swq.methods.awq import AWQ
+from swq.methods.base import Method
+from swq.methods.tesseraq import TesseraQ
 
 SEGMENT_TOKENS = 256
+NAMES = {"fp": "FP", "rtn": "RTN", "awq": "AWQ", "omniquant": "OmniQuant", "tesseraq": "TesseraQ"}
 MEASURES = ("accuracy", "log_perplexity", "margin")
 
 
@@ -97,11 +102,19 @@ def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict
 
 def label(cell: Cell) -> str:
     """Return a cell's name for people, e.g. `OmniQuant (LET) + SW`."""
-    names = {"fp": "FP", "rtn": "RTN", "awq": "AWQ", "omniquant": "OmniQuant", "tesseraq": "TesseraQ"}
-    name = names.get(cell.method_name, cell.method_name)
-    parts = [part for field, part in (("let", "LET"), ("let_shift", "shift")) if getattr(cell.method, field, False)]
-    name = f"{name} ({', '.join(parts)})" if parts else name
+    name = _method_label(cell.method)
     return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
+
+
+def _method_label(method: Method) -> str:
+    """Name a method and what of its settings makes it another one: LET, where TesseraQ starts."""
+    key = next(key for key, kind in METHODS.items() if type(method) is kind)
+    parts = [part for field, part in (("let", "LET"), ("let_shift", "shift")) if getattr(method, field, False)]
+    if isinstance(method, AWQ) and not method.scale:
+        parts.append("clips only")
+    if isinstance(method, TesseraQ) and method.start != TesseraQ().start:
+        parts.append(f"from {_method_label(method.start)}")
+    return f"{NAMES.get(key, key)} ({', '.join(parts)})" if parts else NAMES.get(key, key)
 
 
 def _load(key: str, cell: Cell) -> CellResult:

@@ -12,6 +12,11 @@ from bench.config import Runtime
 from swq.errors import UserError
 
 
+def has_gpu(runtime: Runtime) -> bool:
+    """Say whether stages run on a GPU."""
+    return runtime.device == "gpu" or (runtime.device == "auto" and torch.accelerator.is_available())
+
+
 def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
     """Pin threads and deterministic kernels and return the Fabric that owns the device.
 
@@ -20,9 +25,8 @@ def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
     """
     if runtime.device == "gpu" and not torch.cuda.is_available():
         raise UserError("runtime.device is gpu, but torch sees none (allowed without one: auto, cpu)")
-    on_gpu = runtime.device == "gpu" or (runtime.device == "auto" and torch.accelerator.is_available())
-    if precision == "16-mixed" and not on_gpu:
-        raise UserError("precision 16-mixed needs a GPU (allowed without one: 32-true, bf16-mixed)")
+    if precision == "16-mixed" and not has_gpu(runtime):
+        raise UserError("precision 16-mixed needs a GPU; without one a cell says precision: 32-true or bf16-mixed")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on NVIDIA GPUs
     torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 import warnings
 from pathlib import Path
 
@@ -81,7 +82,7 @@ class SmallOPT(LightningModule):
             ffn_dim=4 * settings.hidden_size,
             num_hidden_layers=settings.n_blocks,
             num_attention_heads=settings.n_heads,
-            max_position_embeddings=max(2048, settings.seq_len),
+            max_position_embeddings=settings.seq_len,
             dropout=0.0,
             bos_token_id=0,
             eos_token_id=0,
@@ -123,7 +124,7 @@ class SmallOPT(LightningModule):
 
 
 def train(settings: Training, passages: list[str], accelerator: str, state: Path, weights: Path) -> float:
-    """Train, save a transformers folder to `weights`, and return the last step's loss in nats per token.
+    """Train, save a transformers folder to `weights`, and return the loss on the last step's windows in nats per token.
 
     Args:
         settings: shape, schedule and seed.
@@ -151,8 +152,22 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Path
         enable_model_summary=False,
         default_root_dir=state,
     )
-    last = state / "last.ckpt"
-    trainer.fit(module, DataLoader(range(settings.steps)), ckpt_path=last if last.is_file() else None)  # type: ignore[arg-type]
+    last = _readable(state / "last.ckpt")
+    trainer.fit(module, DataLoader(range(settings.steps)), ckpt_path=last)  # type: ignore[arg-type]
     module.model.save_pretrained(weights)
     tokenizer.save_pretrained(weights)
-    return float(trainer.callback_metrics["loss"])
+    with torch.no_grad():  # measured again: a run that was killed after its last step trains no more
+        tokens = module.batch(settings.steps - 1)
+        return module.model.eval()(tokens, labels=tokens, use_cache=False).loss.item()
+
+
+def _readable(checkpoint: Path) -> Path | None:
+    """Return the checkpoint if there is a whole one; a damaged one is removed, and training starts over."""
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=False)  # written here, by Lightning
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        checkpoint.unlink()
+        return None
+    return checkpoint

@@ -89,6 +89,7 @@ def main() -> None:
             linears=model.linears(0),
             scheme=scheme,
             scale_dtype=torch.float16,
+            not_clipped=model.family.not_clipped,
             pairs=model.scale_pairs(0),
             moments=lambda names, group_size, n_tokens: paths.moments(0, names, group_size, n_tokens),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -32,10 +34,11 @@ UNKNOWN = {
     "phi": ("phi", LLAMA_LIKE),
     "gpt_neox": ("gpt_neox", COMMON | {"intermediate_size": 96}),
     "olmo2": ("olmo2", LLAMA_LIKE),
+    "falcon": ("falcon", COMMON | {"alibi": False}),  # its blocks return tuples
 }
 
 
-def tiny_model(name: str, **changes: int) -> DecoderModel:
+def tiny_model(name: str, **changes: Any) -> DecoderModel:
     """Return the model, with norms, biases and channels spread out so that nothing is 1 or 0 by chance."""
     model_type, settings = (FAMILIES | UNKNOWN)[name]
     settings = settings | changes

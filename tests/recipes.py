@@ -33,7 +33,13 @@ def context(model: DecoderModel, index: int, scale_dtype: torch.dtype = torch.fl
         raise AssertionError(f"{names} were asked for")
 
     return BlockContext(
-        model.blocks[index], model.linears(index), SCHEME, scale_dtype, model.scale_pairs(index), moments
+        block=model.blocks[index],
+        linears=model.linears(index),
+        scheme=SCHEME,
+        scale_dtype=scale_dtype,
+        not_clipped=model.family.not_clipped,
+        pairs=model.scale_pairs(index),
+        moments=moments,
     )
 
 

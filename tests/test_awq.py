@@ -35,6 +35,7 @@ def context(model: DecoderModel, paths: ActivationPaths, index: int) -> BlockCon
         model.linears(index),
         SCHEME,
         torch.float32,
+        model.family.not_clipped,
         model.scale_pairs(index),
         lambda names, group_size, n_tokens: paths.moments(index, names, group_size, n_tokens),
     )

@@ -72,7 +72,7 @@ def test_valid_params_become_typed(tmp_path: Path) -> None:
         (start({"name": "awq", "clp": True}), ["start: unknown key 'clp'", "'clip'?"]),
         (start({"name": "awq", "clip": "maybe"}), ["start: clip", "'maybe'"]),
         (start({"name": "omniquant", "epochs": 0}), ["start: omniquant: epochs is 0"]),
-        (start("awq"), ["start: a method is a mapping with a name"]),
+        (start("awq"), ["start: a method is a mapping such as { name: rtn }"]),
         (lambda v: cell()(v)["loss"].update(normalised=True), ["normalised needs sw and another term"]),
         (lambda v: cell()(v).update(preset="a b"), ["cells.tiny-omniquant.preset", "letters, digits"]),
         (lambda v: v["protocol"].update(tasks=["winogrand"]), ["unknown task 'winogrand'", "'winogrande'?"]),

@@ -137,6 +137,22 @@ def test_pairs_are_those_that_change_nothing() -> None:
     assert sources["opt-post-norm"] == ["self_attn.v_proj", "fc1"], "behind a block's norm goes the residual too"
 
 
+def test_pairs_depend_on_the_configuration() -> None:
+    """Only ReLU lets a positive scale pass, and a norm without a weight can take none."""
+    gelu = tiny_model("opt", activation_function="gelu").scale_pairs(0)
+    assert [pair.source for pair in gelu] == ["self_attn_layer_norm", "self_attn.v_proj", "final_layer_norm"]
+    plain = tiny_model("opt", layer_norm_elementwise_affine=False).scale_pairs(0)
+    assert [pair.source for pair in plain] == ["self_attn.v_proj", "fc1"]
+
+
+def test_queries_and_keys_are_not_clipped() -> None:
+    for name in FAMILIES:
+        model = tiny_model(name)
+        assert introspect(model.model, "x").not_clipped == model.family.not_clipped != ()
+    assert tiny_model("gpt_neox").family.not_clipped == ("attention.query_key_value",)
+    assert tiny_model("falcon").family.not_clipped == ("self_attention.query_key_value",)
+
+
 def context(fabric: Fabric, model: DecoderModel) -> tuple[BlockContext, ActivationPaths]:
     paths = ActivationPaths(fabric, model, TOKENS)
     given = BlockContext(
@@ -144,6 +160,7 @@ def context(fabric: Fabric, model: DecoderModel) -> tuple[BlockContext, Activati
         model.linears(0),
         SCHEME,
         torch.float32,
+        model.family.not_clipped,
         model.scale_pairs(0),
         lambda names, group_size, n_tokens: paths.moments(0, names, group_size, n_tokens),
     )

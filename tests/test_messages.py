@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from bench import runtime
 from bench.config import Params, Runtime, load_params
@@ -81,6 +82,22 @@ def test_check_compares_lengths_and_schemes_with_the_model(params: Params) -> No
     edit_config({"intermediate_size": 80, "max_position_embeddings": 256})
     with pytest.raises(UserError, match=r"cells.tiny-rtn: mlp.down_proj of model tiny: .*does not divide a row of 80"):
         check(params)
+
+
+def test_check_tells_what_would_surprise(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half precision without a GPU, and a conf/ that params.yaml does not follow."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert check(params).endswith("tiny-omniquant-sw, tiny-tesseraq-sw")
+    cells = params.cells | {"tiny-rtn": params.cells["tiny-rtn"].model_copy(update={"precision": "16-mixed"})}
+    assert "(else add precision: 32-true): tiny-rtn" in check(params.model_copy(update={"cells": cells}))
+    shutil.copytree(Path(__file__).parent.parent / "conf", "conf")
+    assert "conf/ says something else by now: unknown suite 'tiny'" in check(params)
+    values = tiny_suite.params()
+    Path("conf/config.yaml").write_text("defaults: [{suite: tiny}, _self_]\n")
+    Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values))
+    assert "conf/" not in check(params)
+    Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values | {"trainings": {"a": {}}}))
+    assert check(params).endswith("`python -m bench compose tiny` takes it over")
 
 
 def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,9 @@ def test_results_hold_every_cell(project: Path) -> None:
         "losses.png",
     }
     table = (results / "table.md").read_text()
-    assert all(f"| {label} " in table for label in ("FP", "RTN", "OmniQuant", "OmniQuant + SW", "TesseraQ + SW"))
+    assert all(
+        f"| {label} " in table for label in ("FP", "RTN", "OmniQuant", "OmniQuant + SW", "TesseraQ (from AWQ) + SW")
+    )
     assert "25 items fix" in table
     metrics = json.loads((results / "metrics.json").read_text())
     assert list(metrics) == list(tiny_suite.params()["cells"])

@@ -87,6 +87,7 @@ PRESET = {"method": {"name": "omniquant", "epochs": 20, "lwc_lr": 0.01}, "loss":
         ({"method": {"epochs": 5}}, PRESET | {"method": {"name": "omniquant", "epochs": 5, "lwc_lr": 0.01}}),
         ({"method": {"name": "awq"}, "loss": None}, PRESET | {"method": {"name": "awq"}, "loss": None}),
         ({"loss": {"weights": {"sw": 1.0}}, "seed": 3}, PRESET | {"loss": {"weights": {"sw": 1.0}}, "seed": 3}),
+        ({"loss": {"n_projections": 16}}, PRESET | {"loss": {"weights": {"mse": 1.0}, "n_projections": 16}}),
     ],
 )
 def test_what_a_cell_says_goes_before_its_preset(

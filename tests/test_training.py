@@ -66,6 +66,22 @@ def test_killed_training_goes_on_with_the_same_bits(tmp_path: Path, monkeypatch:
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_training_killed_after_its_last_step_only_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, whole = trained(tmp_path, "m", steps=25)  # its last step is a checkpoint's
+    monkeypatch.setattr(SmallOPT, "training_step", lambda *_: pytest.fail("trained again"))
+    again, weights = trained(tmp_path, "m", steps=25)
+    assert again == loss and all(torch.equal(whole[name], weights[name]) for name in whole)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.5])
+def test_damaged_checkpoint_starts_over(tmp_path: Path, left: float) -> None:
+    _, whole = trained(tmp_path, "m")
+    last = tmp_path / "state-m/last.ckpt"
+    last.write_bytes(last.read_bytes()[: int(left * last.stat().st_size)])
+    _, weights = trained(tmp_path, "m")
+    assert all(torch.equal(whole[name], weights[name]) for name in whole)
+
+
 def test_steps_take_every_window_once_an_epoch() -> None:
     module = SmallOPT(Training(**(SETTINGS | {"batch_size": 3})), torch.arange(7).unsqueeze(1), 300)
     taken = torch.cat([module.batch(step) for step in range(7)]).flatten().tolist()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import FolderModel, Params
+import yaml
+
+from bench.compose import CONF, composed
+from bench.config import PARAMS, FolderModel, Params
 from bench.models import RECORD, ModelRecord
 from bench.paths import model_folder
 from swq.errors import UserError
@@ -34,8 +38,26 @@ def check(params: Params) -> str:
         model = DecoderModel.skeleton(weights)
         _check_schemes(params, name, model)
         _check_lengths(params, name, model)
-    later = f"; not fetched yet, so schemes were not compared with its shapes: {', '.join(unknown)}" if unknown else ""
+    later = "".join(_notes(params))
+    later += f"; not fetched yet, so schemes were not compared with its shapes: {', '.join(unknown)}" if unknown else ""
     return f"params.yaml is valid: suite {params.suite}, {len(params.cells)} cells: {', '.join(params.cells)}{later}"
+
+
+def _notes(params: Params) -> Iterator[str]:
+    """Say what is no mistake in the file, but would still surprise."""
+    from bench.runtime import has_gpu
+
+    half = [key for key, cell in params.cells.items() if cell.precision == "16-mixed"]
+    if half and not has_gpu(params.runtime):
+        yield f"; there is no GPU here, which precision 16-mixed needs (else add precision: 32-true): {', '.join(half)}"
+    if CONF.is_dir() and PARAMS.is_file():
+        try:
+            current = yaml.safe_load(composed(params.suite))
+        except UserError as error:
+            yield f"; conf/ says something else by now: {error}"
+        else:
+            if current != yaml.safe_load(PARAMS.read_text(encoding="utf-8")):
+                yield f"; conf/ says something else by now: `python -m bench compose {params.suite}` takes it over"
 
 
 def _check_schemes(params: Params, name: str, model: DecoderModel) -> None:

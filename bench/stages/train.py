@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from bench import runtime
 from bench.config import Params
@@ -14,26 +15,25 @@ from bench.models import ModelRecord
 from bench.paths import RESUME, model_folder
 from bench.records import recording
 from bench.stages.fetch import read_corpus
-from swq.files import atomic_folder
+from swq.files import atomic_folder, sha256_file
 
 
 def train_model(params: Params, key: str) -> str:
     """Make data/models/KEY: weights, tokenizer, the model's record, and what the training cost."""
     settings = params.trainings[key]
     fabric = runtime.start(params.runtime)
-    from bench.training import train
+    import torch
+
+    from bench import training
 
     corpus = read_corpus(params.corpora[settings.corpus])
     passages, removed = without_overlap(replace(corpus, calibration=corpus.training))
-    identity = [
-        settings.model_dump(),
-        hashlib.sha256("\n".join(passages).encode()).hexdigest(),
-        params.runtime.model_dump(),
-    ]
-    state = RESUME / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    code = [sha256_file(Path(file)) for file in (__file__, str(training.__file__))]
+    decides = [settings.model_dump(), str(fabric.device), params.runtime.threads, torch.__version__, code, passages]
+    state = RESUME / hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
     with atomic_folder(model_folder(key)) as folder:
         with recording(folder / "record.json", model=key, passages=len(passages), removed=removed) as stage:
-            stage["loss"] = train(settings, passages, fabric.device.type, state, folder / "weights")
+            stage["loss"] = training.train(settings, passages, fabric.device.type, state, folder / "weights")
         record = ModelRecord.of_folder(folder / "weights", f"trained here on {settings.corpus}, seed {settings.seed}")
         replace(record, weights=str(model_folder(key) / "weights")).save(folder)
     shutil.rmtree(state, ignore_errors=True)

@@ -23,7 +23,6 @@ from swq.quant.moments import Moments
 
 N_RATIOS = 20  # ratios 0, 1/20, ... 19/20; 0 is no scaling
 SMALLEST_SCALE = 1e-4
-NOT_CLIPPED = ("q_proj", "k_proj")  # their outputs meet in a product, where errors of each do not add up
 SEARCH_TOKENS = 512  # of each sample
 
 
@@ -58,7 +57,7 @@ class AWQ(RangeMethod):
             moments |= {reader: moments[reader].divided_by(scale) for reader in pair.readers}
         layout = layout_of(tensors, before, block.linears)
         for name, weight in layout.weights.items():
-            if self.clip and not name.endswith(NOT_CLIPPED):
+            if self.clip and name not in block.not_clipped:
                 layout.weights[name] = clipped(weight, moments[name], block.scheme)
             layout.ranges[name] = weight_range(block.scheme.group(layout.weights[name]))
         return FixedLayout(block, layout)

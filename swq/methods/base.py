@@ -27,6 +27,7 @@ class BlockContext:
         linears: its linears to quantize, by their path inside it.
         scheme: bits and group size.
         scale_dtype: the dtype that scales are stored in.
+        not_clipped: those of them whose ranges a search must leave alone.
         pairs: which tensors of the block can hand a per-channel scale to the linears that read them.
         moments: given names of linears, a group size and a number of tokens per sample, returns the moments of what
             enters each when the full-precision block runs on the quantized path's input. Computed when it is asked
@@ -37,6 +38,7 @@ class BlockContext:
     linears: dict[str, nn.Linear]
     scheme: Scheme
     scale_dtype: torch.dtype
+    not_clipped: tuple[str, ...]
     pairs: tuple[ScalePair, ...]
     moments: Callable[[Iterable[str], int | None, int], dict[str, Moments]]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method
+from swq.methods.base import BlockContext, BlockQuantizer, Method
 
 
 @dataclass(frozen=True)
@@ -16,14 +14,4 @@ class FullPrecision(Method):
     needs_scheme = False
 
     def quantizer(self, block: BlockContext) -> BlockQuantizer:
-        return UnchangedBlock()
-
-
-class UnchangedBlock(BlockQuantizer):
-    """Replaces nothing."""
-
-    def forward(self) -> dict[str, Tensor]:
-        return {}
-
-    def finalize(self) -> BlockResult:
-        return BlockResult({})
+        raise AssertionError("a method without a scheme is never asked for a quantizer")

@@ -20,7 +20,7 @@ from torch.optim import Adam, Optimizer
 from swq.errors import UserError
 from swq.methods.awq import AWQ
 from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method, RangeMethod, RangeQuantizer
-from swq.quant.affine import QuantizedWeight, Scheme, choose_scale, choose_zero_point
+from swq.quant.affine import QuantizedWeight, Scheme, choose_scale, choose_zero_point, stored_scale
 
 LOW, HIGH = -0.1, 1.1  # ends of the rectified sigmoid: it reaches 0 and 1 at finite arguments
 SCALE_DECAY = 1e-4  # weight decay of the scale parameter, as its authors have it
@@ -154,7 +154,7 @@ class AdaptiveRounding(nn.Module):
         """Round every variable to the side it leans to."""
         up = (self.rounding > 0).float()
         codes = (self.floor + up + self.zero_point).clamp(0, self.scheme.quant_max).reshape(self.weight_shape)
-        scale = self.trained_scale().to(scale_dtype)
+        scale = stored_scale(self.trained_scale(), scale_dtype)
         return QuantizedWeight(codes.to(torch.uint8), scale, self.zero_point.to(torch.uint8), self.scheme)
 
 

@@ -79,16 +79,14 @@ class DecoderModel:
         return linears  # type: ignore[return-value]
 
     def scale_pairs(self, index: int) -> tuple[ScalePair, ...]:
-        """Return the family's pairs that exist in block `index`: as many channels on one side as on the other."""
-
-        flag = self.family.pre_norm_flag
-        pre_norm = flag is None or getattr(self.model.config, flag)
+        """Return the family's pairs that hold in block `index`: as many channels on one side as on the other."""
         linears = self.linears(index)
 
         def fits(pair: ScalePair) -> bool:
-            weight = self.blocks[index].get_submodule(pair.source).weight
-            same_width = all(linears[reader].in_features == len(weight) for reader in pair.readers)  # type: ignore[arg-type]
-            return same_width and (pre_norm or pair.source in linears)
+            if pair.only_if and getattr(self.model.config, pair.only_if[0]) != pair.only_if[1]:
+                return False
+            weight = getattr(self.blocks[index].get_submodule(pair.source), "weight", None)  # some norms have none
+            return weight is not None and all(linears[reader].in_features == len(weight) for reader in pair.readers)
 
         return tuple(pair for pair in self.family.pairs if fits(pair))
 
@@ -151,15 +149,23 @@ def check_model_folder(folder: Path | str) -> str:
 
 @contextmanager
 def _recording(blocks: nn.ModuleList) -> Iterator[list[tuple[Tensor, BlockKwargs]]]:
-    """Make every block note (hidden states, other arguments by name) and return its input unchanged."""
+    """Make every block note (hidden states, other arguments by name) and return its input unchanged.
+
+    The first block runs once, to see whether blocks of this model return a tensor or a tuple.
+    """
     calls: list[tuple[Tensor, BlockKwargs]] = []
     names = list(signature(blocks[0].forward).parameters)
+    run_block = blocks[0].forward
+    extra: list[tuple[Any, ...] | None] = []  # what follows the hidden states in a block's output
 
-    def record(*args: Any, **kwargs: Any) -> Tensor:
+    def record(*args: Any, **kwargs: Any) -> Tensor | tuple[Any, ...]:
         given = dict(zip(names, args, strict=False)) | kwargs
+        if not extra:
+            output = run_block(*args, **kwargs)
+            extra.append(output[1:] if isinstance(output, tuple) else None)
         hidden_states = given.pop(names[0])
         calls.append((hidden_states, given))
-        return hidden_states
+        return hidden_states if extra[0] is None else (hidden_states, *extra[0])
 
     for block in blocks:
         block.forward = record  # an instance attribute shadows the class's method until it is deleted

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 class ScalePair:
     """A tensor whose output channels can be divided by a scale that its readers' input channels are multiplied by.
 
-    Nothing but per-channel multiplication may lie between the two, so that the block computes the same.
+    Nothing but per-channel multiplication may lie between the two, and a norm must multiply by its weight as it is (not
+    by 1 + weight, as Gemma's do), so that the block computes the same.
 
     Attributes:
         source: path, inside a block, of a norm or linear.
         readers: paths of the linears that read its output, and nothing else does.
         let: OmniQuant learns a scale here. Not where its authors have none, which is also where an activation function
             lies between that only a positive scale may pass.
+        only_if: a name in the model's configuration and the value that it must have for the pair to hold.
     """
 
     source: str
     readers: tuple[str, ...]
     let: bool = True
+    only_if: tuple[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class Family:
         linears: paths, inside a block, of the linears whose weights are quantized, in forward order.
         pairs: where a scale can be handed over. A pair whose widths differ in a model (values shared by several
             heads) is left out there.
-        pre_norm_flag: name of the configuration's flag that says whether norms come before attention and MLP. After
-            them, a norm's output goes on as the residual too, so that its pairs are left out.
+        not_clipped: linears whose ranges no search may clip: queries and keys meet in a product, where errors of each
+            do not add up.
     """
 
     model_types: tuple[str, ...]
     blocks: str
     linears: tuple[str, ...]
     pairs: tuple[ScalePair, ...] = ()
-    pre_norm_flag: str | None = None
+    not_clipped: tuple[str, ...] = ()

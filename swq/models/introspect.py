@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import nn
 
 from swq.errors import UserError
 from swq.models.family import Family
 
+QUERY_OR_KEY = re.compile(r"query|key|qkv|(^|_)[qk](_|$)|^c_attn$", re.IGNORECASE)
 HOW_TO = "describe it in a file of swq/models/ (llama.py is an example) and list that in swq/models/__init__.py"
 
 
@@ -29,7 +32,8 @@ def introspect(model: nn.Module, model_type: str) -> Family:
     for name, parameter in blocks[0].named_parameters():
         if parameter.ndim > 1 and name not in weights:
             raise UserError(f"model_type {model_type!r}: {path}.0.{name} belongs to no Linear; {HOW_TO}")
-    return Family((model_type,), path, linears)
+    not_clipped = tuple(name for name in linears if QUERY_OR_KEY.search(name.rpartition(".")[2]))
+    return Family((model_type,), path, linears, not_clipped=not_clipped)
 
 
 def linear_names(block: nn.Module) -> tuple[str, ...]:

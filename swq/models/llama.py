@@ -23,4 +23,5 @@ LLAMA = Family(
         ScalePair("post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj")),
         ScalePair("mlp.up_proj", ("mlp.down_proj",), let=False),
     ),
+    not_clipped=("self_attn.q_proj", "self_attn.k_proj"),
 )

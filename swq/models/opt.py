@@ -2,6 +2,9 @@
 
 from swq.models.family import Family, ScalePair
 
+# Where norms come after attention and MLP, their output goes on as the residual too.
+PRE_NORM = ("do_layer_norm_before", True)
+
 OPT = Family(
     model_types=("opt",),
     blocks="model.decoder.layers",
@@ -14,10 +17,12 @@ OPT = Family(
         "fc2",
     ),
     pairs=(
-        ScalePair("self_attn_layer_norm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+        ScalePair(
+            "self_attn_layer_norm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), only_if=PRE_NORM
+        ),
         ScalePair("self_attn.v_proj", ("self_attn.out_proj",)),
-        ScalePair("final_layer_norm", ("fc1",)),
-        ScalePair("fc1", ("fc2",), let=False),
+        ScalePair("final_layer_norm", ("fc1",), only_if=PRE_NORM),
+        ScalePair("fc1", ("fc2",), let=False, only_if=("activation_function", "relu")),
     ),
-    pre_norm_flag="do_layer_norm_before",
+    not_clipped=("self_attn.q_proj", "self_attn.k_proj"),
 )

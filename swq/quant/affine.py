@@ -172,6 +172,18 @@ class _FakeQuantize(torch.autograd.Function):
         return grad_weight, (grad * slope).sum(dim=-1, keepdim=True), None, None
 
 
+def stored_scale(scale: Tensor, scale_dtype: torch.dtype) -> Tensor:
+    """Return `scale` in the dtype that it is stored in.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    stored = scale.to(scale_dtype)
+    if not torch.isfinite(stored).all():
+        raise UserError(f"a weight range does not fit a {str(scale_dtype).removeprefix('torch.')} scale")
+    return stored
+
+
 @torch.no_grad()
 def quantize_weight(
     weight: Tensor,
@@ -195,9 +207,7 @@ def quantize_weight(
     grouped = scheme.group(weight.float())
     low, high = weight_range(grouped)
     low, high = low if wmin is None else wmin, high if wmax is None else wmax
-    scale = choose_scale(low, high, scheme.n_bits).to(scale_dtype)
-    if not torch.isfinite(scale).all():
-        raise UserError(f"a weight range does not fit a {str(scale_dtype).removeprefix('torch.')} scale")
+    scale = stored_scale(choose_scale(low, high, scheme.n_bits), scale_dtype)
     zero_point = choose_zero_point(low, scale.float(), scheme.n_bits)
     codes = quantize(grouped, scale.float(), zero_point, scheme.n_bits).reshape(weight.shape)
     return QuantizedWeight(codes.to(torch.uint8), scale, zero_point.to(torch.uint8), scheme)

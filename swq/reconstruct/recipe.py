@@ -34,5 +34,7 @@ class Recipe:
         name = type(self.method).__name__
         if self.method.needs_scheme != (self.scheme is not None):
             raise UserError(f"{name} {'needs a scheme' if self.method.needs_scheme else 'takes no scheme'}")
-        if self.method.trains != (self.loss is not None):
-            raise UserError(f"{name} {'trains: it needs a loss' if self.method.trains else 'takes no loss'}")
+        if self.method.trains and self.loss is None:
+            raise UserError(f"{name} trains: it needs a loss, such as {{ weights: {{ mse: 1.0 }} }}")
+        if self.loss is not None and not self.method.trains:
+            raise UserError(f"{name} takes no loss")

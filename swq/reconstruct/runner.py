@@ -106,6 +106,7 @@ def _context(model: DecoderModel, index: int, recipe: Recipe, paths: ActivationP
         linears=model.linears(index),
         scheme=recipe.scheme,
         scale_dtype=recipe.scale_dtype,
+        not_clipped=model.family.not_clipped,
         pairs=model.scale_pairs(index),
         moments=moments,
     )

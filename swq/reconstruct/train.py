@@ -37,6 +37,7 @@ def train_block(
     """
     quantizer = module.quantizer
     wrapped = fabric.setup_module(module)
+    _fresh_scaler(fabric)
     if module.loss.normalised:
         module.loss = _normalised(fabric, module, data)
     generator = keyed_generator(seed, "batches", module.index)
@@ -61,6 +62,16 @@ def train_block(
             on_step()
     _forget(fabric, module)
     return trace
+
+
+def _fresh_scaler(fabric: Fabric) -> None:
+    """Begin every block with the same gradient scale, so that it depends neither on blocks before nor on a resume.
+
+    Steps whose half-precision gradients overflow are skipped by the scaler, as everywhere; their loss is recorded.
+    """
+    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    if scaler is not None:
+        scaler.load_state_dict(torch.amp.GradScaler(fabric.device.type).state_dict())
 
 
 def _forget(fabric: Fabric, module: BlockReconstruction) -> None:
