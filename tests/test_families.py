@@ -148,7 +148,7 @@ def test_pairs_depend_on_the_configuration() -> None:
 def test_queries_and_keys_are_not_clipped() -> None:
     for name in FAMILIES:
         model = tiny_model(name)
-        assert introspect(model.model, "x").not_clipped == model.family.not_clipped != ()
+        assert set(introspect(model.model, "x").not_clipped) == set(model.family.not_clipped) != set()
     assert tiny_model("gpt_neox").family.not_clipped == ("attention.query_key_value",)
     assert tiny_model("falcon").family.not_clipped == ("self_attention.query_key_value",)
 
