@@ -50,7 +50,8 @@ def _plot_share(axes: Axes, row: int, share: Interval | None, color: str) -> Non
 def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> None:
     """Draw, per block, each trained cell's first loss term after training, and SW's share of loss and gradient."""
     trained = {key: result for key, result in results.items() if params.cells[key].loss is not None}
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    height = 4 + 0.15 * len(trained)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, height), layout="constrained")
     for place, (key, result) in enumerate(trained.items()):
         _plot_base_term(left, params, key, result, f"C{place}")
         _plot_sw(middle, result, f"C{place}", lambda row: row["sw"] / row["loss"])
@@ -59,9 +60,8 @@ def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> N
     left.set(xlabel="block", ylabel="base loss, mean of the last epoch", yscale="log", title="Reconstruction error")
     middle.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the loss, last epoch")
     right.set(xlabel="block", ylabel="%", ylim=(0, None), title="SW's share of the gradient norms, last epoch")
-    for axes in (left, middle, right):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+    if trained:  # one legend for all three, beside what it would cover
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=130, metadata=METADATA)
     plt.close(figure)
 
