@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bench.cell import Cell
+from bench.compose import _with_preset
 from swq.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -36,14 +37,22 @@ def test_committed_results_are_whole() -> None:
     assert all(cell["perplexity"] > 0 and len(cell["tasks"]) == 5 for cell in metrics.values())
 
 
-@pytest.mark.parametrize("example", re.findall(r"`(loss: \{[^`]*\}|method: \{[^`]*\})`", README))
-def test_configuration_examples_are_valid(example: str) -> None:
-    value = yaml.safe_load(example.replace("..., ", ""))
-    loss = value.get("loss", {"weights": {"mse": 1.0}})
-    method = value.get("method", {"name": "omniquant"})
-    kind = METHODS[method["name"]]
-    cell = {"model": "m", "calibration": "c", "method": method, "loss": loss if kind.trains else None}
-    cell["scheme"] = "w2a16g64" if kind.needs_scheme else None
+EXAMPLE = r"(?:`preset: ([a-z0-9-]+)` and )?`((?:loss|method): \{[^`]*\})`"
+
+
+@pytest.mark.parametrize(("preset", "example"), re.findall(EXAMPLE, README))
+def test_configuration_examples_are_valid(preset: str, example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each as a cell of its own; a loss beside OmniQuant, a method beside a scheme and a loss if it takes them."""
+    monkeypatch.chdir(ROOT)
+    own = yaml.safe_load(example.replace("..., ", ""))
+    cell = {"model": "m", "calibration": "c", "method": {"name": "omniquant"}, "scheme": "w2a16g64"} | own
+    if preset:
+        cell = _with_preset("example", {"preset": preset} | {k: v for k, v in cell.items() if k != "method"} | own)
+    kind = METHODS[cell["method"]["name"]]
+    if not kind.needs_scheme:
+        del cell["scheme"]
+    if kind.trains:
+        cell.setdefault("loss", {"weights": {"mse": 1.0}})
     assert Cell.model_validate(cell).recipe
 
 
