@@ -2,7 +2,8 @@
 
 On a random LLaMA block (default: SmolLM2-135M's shapes) it prints
   - fake quantization, forward and backward: ours against the same formula left to autograd;
-  - a whole OmniQuant step: with the SW loss against without.
+  - a whole OmniQuant step: with the SW loss against without;
+  - a whole TesseraQ step of two samples, likewise.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from swq.losses import Loss
-from swq.methods.base import BlockContext
+from swq.methods.base import BlockContext, Method
 from swq.methods.omniquant import OmniQuant
+from swq.methods.rtn import RTN
+from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
 from swq.quant.affine import Scheme, choose_scale, choose_zero_point, fake_quantize, weight_range
 from swq.reconstruct.data import ActivationPaths
@@ -70,8 +73,8 @@ def main() -> None:
         num_key_value_heads=options.kv_heads,
     )
     model = DecoderModel(LlamaForCausalLM(config))
-    paths = ActivationPaths(fabric, model, torch.randint(0, 64, (1, options.tokens)))
-    batch = paths.block_data(0, with_aug=False).batch(fabric, [0])
+    paths = ActivationPaths(fabric, model, torch.randint(0, 64, (2, options.tokens)))
+    data = paths.block_data(0, with_aug=False)
 
     def quantize_with(function: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> Callable[[], None]:
         weights = [scheme.group(linear.weight.detach()) for linear in model.linears(0).values()]
@@ -83,7 +86,7 @@ def main() -> None:
 
         return run
 
-    def step_with(loss: Loss) -> Callable[[], None]:
+    def step_with(method: Method, samples: list[int], loss: Loss) -> Callable[[], None]:
         context = BlockContext(
             block=model.blocks[0],
             linears=model.linears(0),
@@ -93,11 +96,13 @@ def main() -> None:
             pairs=model.scale_pairs(0),
             moments=lambda names, group_size, n_tokens: paths.moments(0, names, group_size, n_tokens),
         )
-        quantizer = OmniQuant().quantizer(context)
+        quantizer = method.quantizer(context)
         module = BlockReconstruction(
             0, model.blocks[0], paths.kwargs(0), quantizer, loss, lambda key, shape: keyed_normals(0, key, shape)
         )
         wrapped, optimizer = fabric.setup_module(module), fabric.setup_optimizers(quantizer.start_round(0))
+
+        batch = data.batch(fabric, samples)
 
         def run() -> None:
             value = wrapped.training_step(batch, 0)["loss"]
@@ -112,9 +117,15 @@ def main() -> None:
         quantize_with(autograd_fake_quantize), quantize_with(fake_quantize), fabric, options.repeats
     )
     print(f"fake quantization: autograd {first:.1f} ms, ours {second:.1f} ms, ratio {first / second:.2f}")
-    losses = (Loss({"mse": 1.0}), Loss({"mse": 0.9, "sw": 0.1}))
-    first, second = compare(step_with(losses[0]), step_with(losses[1]), fabric, options.repeats)
-    print(f"OmniQuant step: mse {first:.1f} ms, mse + sw {second:.1f} ms, ratio {second / first:.2f}")
+    for name, method, samples, base in (
+        ("OmniQuant", OmniQuant(), [0], "mse"),
+        ("TesseraQ", TesseraQ(start=RTN()), [0, 1], "l2"),
+    ):
+        losses = (Loss({base: 1.0}), Loss({base: 0.9, "sw": 0.1}))
+        plain, with_sw = (step_with(method, samples, loss) for loss in losses)
+        first, second = compare(plain, with_sw, fabric, options.repeats)
+        ratio = f"ratio {second / first:.2f}"
+        print(f"{name} step, batch {len(samples)}: {base} {first:.1f} ms, {base} + sw {second:.1f} ms, {ratio}")
 
 
 if __name__ == "__main__":
