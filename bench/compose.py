@@ -60,7 +60,7 @@ def _with_preset(key: str, cell: Any) -> Any:
     A cell that names another method than its preset takes nothing from the preset's. Inside them nothing is merged: a
     cell's `weights` or `start` stands alone.
     """
-    if not isinstance(cell, dict) or "preset" not in cell:
+    if not isinstance(cell, dict) or cell.get("preset") is None:
         return cell
     presets = {path.stem: path for path in sorted((CONF / "preset").glob("*.yaml"))}
     if str(cell["preset"]) not in presets:
