@@ -108,6 +108,7 @@ class Protocol(Strict):
     limit: int | None = Field(default=None, ge=1)  # first documents of each task; null takes all
     batch_size: int = Field(ge=1)
     add_bos_token: bool
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of the weights and activations while scoring
     perplexity: Perplexity
 
     @model_validator(mode="after")

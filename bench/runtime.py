@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 
+import psutil
 import torch
 from lightning.fabric import Fabric
 
@@ -32,3 +33,10 @@ def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
     torch.use_deterministic_algorithms(True)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     return Fabric(accelerator=runtime.device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that weights may take on a device: what is free, but for a quarter that activations need."""
+    if device.type == "cuda":
+        return int(0.75 * torch.cuda.mem_get_info(device)[0])
+    return int(0.75 * psutil.virtual_memory().available)

@@ -11,6 +11,7 @@ The file is byte-identical for identical content.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from swq.errors import UserError
 from swq.files import atomic_path
+from swq.models.weights import Weights
 from swq.quant.affine import QuantizedWeight, Scheme
 from swq.quant.packing import pack, unpack
 
@@ -40,13 +42,16 @@ def pack_weight(path: str, weight: QuantizedWeight) -> dict[str, Tensor]:
     }
 
 
-def unpack_weight(path: str, tensors: dict[str, Tensor], shape: tuple[int, ...], scheme: Scheme) -> QuantizedWeight:
-    """Invert `pack_weight` for a weight of `shape` (out, in)."""
-    scale = tensors[f"{path}.scale"].unsqueeze(-1)
+def unpack_weight(
+    path: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...], scheme: Scheme, device: torch.device | None = None
+) -> QuantizedWeight:
+    """Invert `pack_weight` for a weight of `shape` (out, in), where the tensors are or on another device."""
+    codes, scale, zero_point = (tensors[f"{path}.{part}"].to(device) for part in ("codes", "scale", "zero_point"))
+    scale = scale.unsqueeze(-1)
     return QuantizedWeight(
-        codes=unpack(tensors[f"{path}.codes"], scheme.n_bits, shape),
+        codes=unpack(codes, scheme.n_bits, shape),
         scale=scale,
-        zero_point=unpack(tensors[f"{path}.zero_point"], scheme.n_bits, tuple(scale.shape)),
+        zero_point=unpack(zero_point, scheme.n_bits, tuple(scale.shape)),
         scheme=scheme,
     )
 
@@ -60,7 +65,7 @@ class Artefact:
         scheme: bits and group size; None where nothing is quantized.
         model_sha256: identity of the model that it was made from.
         shapes: (out, in) of every quantized linear by its path in the model.
-        tensors: the packed tensors.
+        tensors: the packed tensors; of a loaded artefact each is read from its file when it is asked for.
         changed: the model's other tensors where they differ (norms, biases), by their path in the model.
     """
 
@@ -68,13 +73,13 @@ class Artefact:
     scheme: Scheme | None
     model_sha256: str
     shapes: dict[str, tuple[int, ...]]
-    tensors: dict[str, Tensor]
-    changed: dict[str, Tensor] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor]
+    changed: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def weight(self, path: str) -> QuantizedWeight:
+    def weight(self, path: str, device: torch.device | None = None) -> QuantizedWeight:
         """Return the quantized weight of the linear at `path`."""
         assert self.scheme is not None
-        return unpack_weight(path, self.tensors, self.shapes[path], self.scheme)
+        return unpack_weight(path, self.tensors, self.shapes[path], self.scheme, device)
 
     def bits_per_weight(self) -> float | None:
         """Return the bits really stored per quantized weight: codes, scales and zero points. None if there is none.
@@ -95,7 +100,8 @@ class Artefact:
             "model_sha256": self.model_sha256,
             "shapes": self.shapes,
         }
-        write_tensors(path, self.tensors | {CHANGED + name: tensor for name, tensor in self.changed.items()}, header)
+        changed = {CHANGED + name: tensor for name, tensor in self.changed.items()}
+        write_tensors(path, {**self.tensors, **changed}, header)
 
     @classmethod
     def load(cls, path: Path) -> Artefact:
@@ -104,7 +110,7 @@ class Artefact:
         Raises:
             UserError: the file is missing, truncated, no artefact, or of another version.
         """
-        tensors, header = read_tensors(path)
+        names, header = read_header(path)
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is no {FORMAT} artefact")
         if header.get("version") != VERSION:
@@ -113,8 +119,8 @@ class Artefact:
         try:
             scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
             shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
-            packed = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHANGED)}
-            changed = {name.removeprefix(CHANGED): tensors[name] for name in tensors.keys() - packed.keys()}
+            packed = _OnDisk(path, {name: name for name in names if not name.startswith(CHANGED)})
+            changed = _OnDisk(path, {n.removeprefix(CHANGED): n for n in names if n.startswith(CHANGED)})
             return cls(header["method"], scheme, header["model_sha256"], shapes, packed, changed)
         except (KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{path} has a damaged header ({error})") from error
@@ -126,16 +132,63 @@ class Artefact:
         Raises:
             UserError: the artefact was made from another model.
         """
-        if model_sha256 != self.model_sha256:
-            raise UserError(
-                f"the artefact was made from model {self.model_sha256[:12]}, not from this one ({model_sha256[:12]});"
-                " reconstruct it again"
-            )
+        self.check_made_from(model_sha256)
         for path in self.shapes:
             parameter = model.get_parameter(f"{path}.weight")
             parameter.copy_(self.weight(path).dequantize())
         for path, tensor in self.changed.items():
             model.get_parameter(path).copy_(tensor)
+
+    def over(self, weights: Weights) -> Weights:
+        """Return `weights` with what this artefact stores in place of the model's own."""
+        return _Overlay(self, weights)
+
+    def check_made_from(self, model_sha256: str) -> None:
+        """Raise unless the artefact was made from this model.
+
+        Raises:
+            UserError: it was not.
+        """
+        if model_sha256 != self.model_sha256:
+            raise UserError(
+                f"the artefact was made from model {self.model_sha256[:12]}, not from this one ({model_sha256[:12]});"
+                " reconstruct it again"
+            )
+
+
+@dataclass(frozen=True)
+class _Overlay:
+    artefact: Artefact
+    below: Weights
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.below
+
+    def tensor(self, path: str, device: torch.device) -> Tensor:
+        if path in self.artefact.changed:
+            return self.artefact.changed[path].to(device)
+        linear = path.removesuffix(".weight")
+        if linear in self.artefact.shapes and linear != path:
+            return self.artefact.weight(linear, device).dequantize()
+        return self.below.tensor(path, device)
+
+
+@dataclass(frozen=True, eq=False)
+class _OnDisk(Mapping[str, Tensor]):
+    """Tensors of a safetensors file, each read when it is asked for, under other names than in the file."""
+
+    path: Path
+    names: dict[str, str]
+
+    def __getitem__(self, name: str) -> Tensor:
+        with safe_open(self.path, framework="pt") as handle:
+            return handle.get_tensor(self.names[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -151,6 +204,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: the file is missing, truncated or no file of this project.
     """
+    names, header = read_header(path)
+    return dict(_OnDisk(path, {name: name for name in names})), header
+
+
+def read_header(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of a file's tensors, and its JSON header.
+
+    Raises:
+        UserError: as `read_tensors`.
+    """
     if not path.is_file():
         raise UserError(f"there is no {path}")
     try:
@@ -158,6 +221,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = json.loads((handle.metadata() or {})["swq"])
             if not isinstance(header, dict):
                 raise ValueError("its header is no mapping")
-            return {name: handle.get_tensor(name) for name in handle.keys()}, header  # noqa: SIM118
+            return list(handle.keys()), header
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is truncated or not a file of this project ({error})") from error

@@ -44,7 +44,7 @@ def reconstruct(params: Params, key: str) -> str:
     }
     resume = ResumeFolder(RESUME, _fingerprint(cell.recipe, cell.precision, str(fabric.device), facts))
     with recording(folder / "record.json", cell=key, device=str(fabric.device), **facts) as stage:
-        model = DecoderModel.load(Path(record.weights))
+        model = DecoderModel.open(Path(record.weights))
         blocks = list(walk(fabric, model, cell.recipe, calibration, resume))
         artefact = _artefact(cell.method_name, cell.recipe, record.sha256, blocks)
         artefact.save(folder / "quantized.safetensors")

@@ -42,8 +42,7 @@ def score(params: Params, key: str) -> str:
     tokenizer = model_record.tokenizer()
     with atomic_folder(score_folder(key)) as folder:
         with recording(folder / "record.json", cell=key, device=str(fabric.device), corpus=manifest) as stage:
-            model = _load_model(model_record, key)
-            model.to(fabric.device)  # type: ignore[arg-type]
+            model = _open_model(model_record, key, params.protocol.dtype, fabric.device)
             losses = _text_losses(model, tokenizer, corpus, params.protocol, fabric.device)
             items, stage["task_versions"] = score_tasks(model, tokenizer, params.protocol, corpus / "tasks")
         np.save(folder / "token_losses.npy", losses)
@@ -58,14 +57,22 @@ def score(params: Params, key: str) -> str:
     return f"cell {key}: perplexity {summary['perplexity']}, {len(items)} items scored"
 
 
-def _load_model(record: ModelRecord, key: str) -> PreTrainedModel:
-    """Return the cell's model: one copy, its quantized linears overwritten one at a time."""
+def _open_model(record: ModelRecord, key: str, dtype: str, device: torch.device) -> PreTrainedModel:
+    """Return the cell's model, ready to run on `device`; blocks that do not fit there are read as they are needed."""
+    import torch
+
+    from bench.runtime import free_memory
     from swq.checkpoint import Artefact
     from swq.models.adapter import DecoderModel
+    from swq.models.streaming import stream
 
-    model = DecoderModel.load(Path(record.weights)).model
-    Artefact.load(artefact_folder(key) / "quantized.safetensors").apply(model, record.sha256)
-    return model
+    artefact = Artefact.load(artefact_folder(key) / "quantized.safetensors")
+    artefact.check_made_from(record.sha256)
+    model = DecoderModel.open(Path(record.weights), getattr(torch, dtype), artefact.over)
+    language_model, resident = stream(model, device, free_memory(device))
+    if resident < len(model.blocks):
+        print(f"{resident} of {len(model.blocks)} blocks fit on {device}; the others are read again at every pass")
+    return language_model
 
 
 def _text_losses(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -17,8 +17,8 @@ from swq.errors import UserError, one_of
 from swq.models import FAMILIES, family_of
 from swq.models.family import ScalePair
 from swq.models.introspect import HOW_TO, introspect
-
-BlockKwargs = dict[str, Any]  # what a model passes to a block beside the hidden states
+from swq.models.recording import BlockKwargs, recording
+from swq.models.weights import Checkpoint, InMemory, Weights, empty, fill
 
 
 class DecoderModel:
@@ -28,10 +28,16 @@ class DecoderModel:
         model: the causal LM, in evaluation mode, without gradients, on the CPU.
         family: the data of its family, or what its modules tell.
         blocks: its decoder blocks in order.
+        weights: where the values of its parameters are read from as they are needed; None if it holds them all.
+        dtype: of the parameters.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(
+        self, model: PreTrainedModel, weights: Weights | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
+        self.weights = weights
+        self.dtype = dtype or model.dtype
         model_type = model.config.model_type
         self.family = family_of(model_type) or introspect(model, model_type)
         blocks = model.get_submodule(self.family.blocks)
@@ -40,31 +46,97 @@ class DecoderModel:
 
     @classmethod
     def load(cls, folder: Path | str, dtype: torch.dtype = torch.float32) -> DecoderModel:
-        """Read a transformers folder (config.json and safetensors), in `dtype`.
+        """Read a transformers folder (config.json and safetensors) into memory, in `dtype`.
 
         Raises:
             UserError: the folder is missing, holds no model, or holds one that is no known causal LM.
         """
         check_model_folder(folder)
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
         except (OSError, ValueError) as error:
             raise UserError(f"model {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        model, found = loaded
+        if missing := sorted(found["missing_keys"]):  # transformers would make them up
+            raise UserError(f"model {str(folder)!r}: its safetensors hold no {missing[0]}")
         return cls(model)
 
     @classmethod
-    def skeleton(cls, folder: Path | str) -> DecoderModel:
-        """Build the model in a transformers folder without weights: shapes only, no memory.
+    def open(
+        cls,
+        folder: Path | str,
+        dtype: torch.dtype = torch.float32,
+        overlay: Callable[[Weights], Weights] = lambda weights: weights,
+    ) -> DecoderModel:
+        """Build the model in a transformers folder with shapes only; values are read from it as they are needed.
+
+        Args:
+            folder: holds config.json and safetensors.
+            dtype: of the parameters once they have values.
+            overlay: takes what the folder holds, and returns what is to be read in its place.
 
         Raises:
             UserError: as `load`.
         """
-        check_model_folder(folder)
+        model = _build(folder, dtype)
+        weights: Weights = Checkpoint(folder, model.base_model_prefix)
+        if not all(path in weights for path, _ in model.named_parameters() if path not in _tied(model)):
+            # Stored under names of older days, which transformers translates, but only for a model as a whole.
+            weights = InMemory(cls.load(folder, dtype).model.state_dict())
+        return cls(model, overlay(weights), dtype)
+
+    @classmethod
+    def skeleton(cls, folder: Path | str) -> DecoderModel:
+        """Build the model in a transformers folder that needs no weights: shapes only, for good.
+
+        Raises:
+            UserError: as `load`.
+        """
+        return cls(_build(folder, torch.float32))
+
+    def fill_block(self, index: int, device: torch.device) -> None:
+        """Bring block `index` to `device`, with its values."""
+        if self.weights is not None:
+            fill(self.blocks[index], f"{self.block_name(index)}.", self.weights, self.dtype, device)
+        self.blocks[index].to(device)
+
+    def empty_block(self, index: int) -> None:
+        """Undo `fill_block`: of a model whose weights are on disk only the block's shapes stay, else it goes home."""
+        if self.weights is not None:
+            empty(self.blocks[index])
+        else:
+            self.blocks[index].cpu()
+
+    def fill_rest(self, device: torch.device, head: bool = True) -> None:
+        """Bring everything outside the blocks to `device`: embeddings, norms and, unless told otherwise, the head."""
+        if self.weights is not None:
+            base = self.model.base_model_prefix
+            tied = _tied(self.model)
+
+            def wanted(path: str) -> bool:
+                return not self._in_blocks(path) and path not in tied and (head or path.startswith(f"{base}."))
+
+            fill(self.model, "", self.weights, self.dtype, device, wanted)
+            self.model.tie_weights()
+
+    def empty_rest(self) -> None:
+        """Undo `fill_rest`."""
+        if self.weights is not None:
+            empty(self.model, lambda path: not self._in_blocks(path))
+
+    def _in_blocks(self, path: str) -> bool:
+        return path.startswith(f"{self.family.blocks}.")
+
+    @contextmanager
+    def filled(self, index: int, device: torch.device) -> Iterator[nn.Module]:
+        """Yield block `index` with its values on `device`, for as long as the context lasts."""
+        self.fill_block(index, device)
         try:
-            with torch.device("meta"):
-                return cls(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)))
-        except (OSError, ValueError) as error:
-            raise UserError(f"model {folder} cannot be built: {str(error).splitlines()[0]}") from error
+            yield self.blocks[index]
+        finally:
+            self.empty_block(index)
 
     def block_name(self, index: int) -> str:
         """Return the path of block `index` inside the model, e.g. `model.layers.3`."""
@@ -117,13 +189,30 @@ class DecoderModel:
             hidden states (N, T, C), and one dict of keyword arguments per block.
         """
         hidden: list[Tensor] = []
-        with _recording(self.blocks) as calls:
+        self.fill_rest(input_ids.device, head=False)
+        with self.filled(0, input_ids.device), recording(self.blocks) as calls:
             for sample in input_ids.split(1):
                 calls.clear()
-                self.model(sample, use_cache=False)
+                self.model.base_model(sample, use_cache=False)
                 hidden.append(calls[0][0])
+        self.empty_rest()
         kwargs = [call for _, call in calls]
         return torch.cat(hidden), kwargs
+
+
+def _tied(model: PreTrainedModel) -> Collection[str]:
+    """Return the paths of parameters that are others' by another name."""
+    return getattr(model, "all_tied_weights_keys", {})
+
+
+def _build(folder: Path | str, dtype: torch.dtype) -> PreTrainedModel:
+    """Build a model whose parameters are shapes only; its buffers, which follow from the configuration, are real."""
+    check_model_folder(folder)
+    try:
+        with init_empty_weights(include_buffers=False):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {folder} cannot be built: {str(error).splitlines()[0]}") from error
 
 
 def check_model_folder(folder: Path | str) -> str:
@@ -145,35 +234,6 @@ def check_model_folder(folder: Path | str) -> str:
     if not any("CausalLM" in name for name in described.get("architectures") or []):
         raise UserError(f"{config}: architectures {described.get('architectures')} hold no causal language model")
     return model_type
-
-
-@contextmanager
-def _recording(blocks: nn.ModuleList) -> Iterator[list[tuple[Tensor, BlockKwargs]]]:
-    """Make every block note (hidden states, other arguments by name) and return its input unchanged.
-
-    The first block runs once, to see whether blocks of this model return a tensor or a tuple.
-    """
-    calls: list[tuple[Tensor, BlockKwargs]] = []
-    names = list(signature(blocks[0].forward).parameters)
-    run_block = blocks[0].forward
-    extra: list[tuple[Any, ...] | None] = []  # what follows the hidden states in a block's output
-
-    def record(*args: Any, **kwargs: Any) -> Tensor | tuple[Any, ...]:
-        given = dict(zip(names, args, strict=False)) | kwargs
-        if not extra:
-            output = run_block(*args, **kwargs)
-            extra.append(output[1:] if isinstance(output, tuple) else None)
-        hidden_states = given.pop(names[0])
-        calls.append((hidden_states, given))
-        return hidden_states if extra[0] is None else (hidden_states, *extra[0])
-
-    for block in blocks:
-        block.forward = record  # an instance attribute shadows the class's method until it is deleted
-    try:
-        yield calls
-    finally:
-        for block in blocks:
-            del block.forward
 
 
 def block_output(output: Tensor | tuple[Tensor, ...], expected: torch.Size) -> Tensor:

@@ -11,7 +11,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from swq.models.adapter import BlockKwargs, DecoderModel, block_output
+from swq.models.adapter import DecoderModel, block_output
+from swq.models.recording import BlockKwargs
 from swq.quant.moments import Moments
 
 

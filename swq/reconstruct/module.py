@@ -10,7 +10,8 @@ from torch.func import functional_call
 
 from swq.losses import Loss
 from swq.methods.base import BlockQuantizer
-from swq.models.adapter import BlockKwargs, block_output
+from swq.models.adapter import block_output
+from swq.models.recording import BlockKwargs
 from swq.reconstruct.data import BlockData
 
 # (block, step, target) and a shape -> standard normals. Replaceable, so that a test can inject recorded directions.

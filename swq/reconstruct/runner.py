@@ -58,17 +58,16 @@ def reconstruct(
     with tqdm(total=len(model.blocks) * steps, desc="reconstruct", unit="step", mininterval=1) as bar:
         for index in range(len(model.blocks)):
             bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}", refresh=False)
-            fabric.to_device(model.blocks[index])
-            record = resume.load(index) if resume else None
-            if record is None:
-                record, fp_output = _reconstruct_block(fabric, model, index, recipe, paths, normals, bar.update)
-                if resume:
-                    resume.save(index, record)
-            else:
-                fp_output = paths.block_data(index, with_aug=False).fp_output if paths else None
-            if paths and fp_output is not None:
-                paths.advance(index, fp_output, _stored(model.block_name(index), record, recipe.scheme))
-            model.blocks[index].cpu()
+            with model.filled(index, fabric.device):
+                record = resume.load(index) if resume else None
+                if record is None:
+                    record, fp_output = _reconstruct_block(fabric, model, index, recipe, paths, normals, bar.update)
+                    if resume:
+                        resume.save(index, record)
+                else:
+                    fp_output = paths.block_data(index, with_aug=False).fp_output if paths else None
+                if paths and fp_output is not None:
+                    paths.advance(index, fp_output, _stored(model.block_name(index), record, recipe.scheme))
             bar.update((index + 1) * steps - bar.n)
             yield record
 
