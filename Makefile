@@ -16,7 +16,7 @@ repro: setup  ## run the pipeline of params.yaml (bundled: 26 minutes on 2 cores
 	@$(RUN) python -m bench show
 
 test: setup  ## run every test
-	$(RUN) python -m pytest
+	$(RUN) python -m pytest -n 2 --dist loadfile
 
 check: setup  ## format, lint and types
 	$(RUN) ruff format --check .

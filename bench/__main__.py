@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.config import Params, load_params
+from bench.paths import FAILURES
 from swq.errors import UserError, one_of
 
 app = typer.Typer(
@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-FAILURES = Path(".failures")  # one file a failed stage, for the end of a run that keeps going
+Model = Annotated[str | None, typer.Option(help="Only cells of this model.")]
+Scheme = Annotated[str | None, typer.Option(help="Only cells of this scheme, and full precision.")]
 Key = Annotated[str, typer.Argument(help="A key of the section in params.yaml.")]
 
 
@@ -116,6 +117,31 @@ def check() -> None:
     from bench.stages.check import check as run
 
     typer.echo(run(load_params()))
+
+
+@app.command()
+def estimate(model: Model = None, scheme: Scheme = None) -> None:
+    """Say what the suite, or a slice of it, will cost: GPU hours, memory, disk."""
+    from bench.estimate import estimate as calculate
+    from bench.slices import select
+
+    params = load_params()
+    typer.echo(calculate(params, select(params, model, scheme)))
+
+
+@app.command()
+def run(model: Model = None, scheme: Scheme = None) -> None:
+    """Run a slice of the suite with DVC, render the report and print it. Cells outside the slice stay as they are."""
+    from bench.slices import run as run_slice
+    from bench.slices import select
+    from bench.stages.check import check as validate
+    from bench.stages.report import show as stage
+
+    params = load_params()
+    keys = select(params, model, scheme)
+    typer.echo(validate(params, keys))
+    run_slice(params, keys)
+    typer.echo(stage(params))
 
 
 @app.command()

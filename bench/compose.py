@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from bench.config import PARAMS, parse_params
+from bench.grid import expand
 from swq.errors import UserError, one_of
 from swq.files import write_text
 
@@ -48,6 +49,10 @@ def composed(suite: str) -> str:
             config: Any = OmegaConf.to_container(hydra_compose("config", overrides=[f"suite={suite}"]), resolve=True)
     except (HydraException, yaml.YAMLError) as error:
         raise UserError(f"conf/ does not compose: {' '.join(str(error).split())}") from error
+    if "grid" in config:
+        expanded, baselines = expand(suite, config.pop("grid"))
+        config["cells"] = expanded | (config.get("cells") or {})
+        config["report"]["baselines"] = baselines | (config["report"].get("baselines") or {})
     cells = config.get("cells")
     if isinstance(cells, dict):
         config["cells"] = {key: _with_preset(key, cell) for key, cell in cells.items()}

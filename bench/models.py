@@ -65,7 +65,7 @@ class ModelRecord:
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, passages: list[str]) -> list[int]:
     """Return the tokens of all passages as one text, joined by a blank line, with the tokenizer's own start token."""
-    # Several times longer than the model's context on purpose; the warning about that would mislead.
+    # Often longer than the model's context on purpose; the warning about that would mislead.
     return tokenizer("\n\n".join(passages), verbose=False)["input_ids"]
 
 

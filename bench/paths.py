@@ -3,6 +3,7 @@
 from pathlib import Path
 
 RESUME = Path(".resume")
+FAILURES = Path(".failures")  # one file a failed stage, for the end of a run that keeps going
 
 
 def model_folder(key: str) -> Path:

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.config import Params
-from bench.results import MEASURES, CellResult
+from bench.results import MEASURES, CellResult, labels
 from bench.statistics import Interval, Recovery
 
 METADATA = {"Software": None}  # no version stamp: the same numbers give the same bytes
@@ -23,7 +23,8 @@ def plot_recovered(
     path: Path, params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]
 ) -> None:
     """Draw the recovered share of every comparison with its interval: a panel a measure, each on its own scale."""
-    names = [f"{results[key].label}\nvs {results[params.report.baselines[key]].label}" for key in recovered]
+    called = labels(params)
+    names = [f"{called[key]}\nvs {called[params.report.baselines[key]]}" for key in recovered]
     figure, panels = plt.subplots(
         1, len(MEASURES), figsize=(11, 0.6 * max(len(names), 1) + 1.5), sharey=True, layout="constrained"
     )
@@ -50,10 +51,11 @@ def _plot_share(axes: Axes, row: int, share: Interval | None, color: str) -> Non
 def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> None:
     """Draw, per block, each trained cell's first loss term after training, and SW's share of loss and gradient."""
     trained = {key: result for key, result in results.items() if params.cells[key].loss is not None}
+    called = labels(params)
     height = 4 + 0.15 * len(trained)
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, height), layout="constrained")
     for place, (key, result) in enumerate(trained.items()):
-        _plot_base_term(left, params, key, result, f"C{place}")
+        _plot_base_term(left, params, result, called[key], f"C{place}")
         _plot_sw(middle, result, f"C{place}", lambda row: row["sw"] / row["loss"])
         _plot_sw(right, result, f"C{place}", lambda row: row.get("sw_grad_share", math.nan))
     figure.suptitle(f"Suite {params.suite}")
@@ -70,17 +72,17 @@ def _last_epochs(result: CellResult) -> list[dict[str, float]]:
     return list({row["block"]: row for row in result.losses}.values())
 
 
-def _plot_base_term(axes: Axes, params: Params, key: str, result: CellResult, color: str) -> None:
-    loss = params.cells[key].loss
+def _plot_base_term(axes: Axes, params: Params, result: CellResult, label: str, color: str) -> None:
+    loss = params.cells[result.key].loss
     assert loss is not None
     base = next((name for name, weight in loss.weights.items() if weight and name != "sw"), None)
     if base:
         rows = _last_epochs(result)
         values = [row[base] / loss.weights[base] for row in rows]
-        axes.plot([row["block"] for row in rows], values, label=f"{result.label}: {base}", color=color)
+        axes.plot([row["block"] for row in rows], values, label=f"{label}: {base}", color=color)
 
 
 def _plot_sw(axes: Axes, result: CellResult, color: str, share: Callable[[dict[str, float]], float]) -> None:
     rows = [row for row in _last_epochs(result) if "sw" in row]
     if rows:
-        axes.plot([row["block"] for row in rows], [100 * share(row) for row in rows], label=result.label, color=color)
+        axes.plot([row["block"] for row in rows], [100 * share(row) for row in rows], color=color)

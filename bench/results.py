@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -31,10 +32,9 @@ class CellResult:
     """Everything measured about one cell."""
 
     key: str
-    label: str
     summary: dict[str, Any]
     items: list[Item]
-    token_losses: Array
+    token_losses: dict[str, Array]
     losses: list[dict[str, float]]
     bits_per_weight: float | None
     wall_seconds: float
@@ -52,24 +52,21 @@ class CellResult:
         return fmean(task["margin"] for task in self.summary["tasks"].values())
 
     def measure(self, name: str) -> list[Array]:
-        """Return the per-item values of a measure, a stratum a task, higher is better."""
+        """Return the per-item values of a measure, a stratum a task or a text, higher is better."""
         if name == "log_perplexity":
-            return [-segment_means(self.token_losses.astype(np.float64), SEGMENT_TOKENS)]
+            return [-segment_means(t.astype(np.float64), SEGMENT_TOKENS) for t in self.token_losses.values()]
         pick = (lambda item: float(item.correct)) if name == "accuracy" else (lambda item: item.margin)
         return [np.array([pick(i) for i in self.items if i.task == task]) for task in self.summary["tasks"]]
 
 
 def load_results(params: Params) -> dict[str, CellResult]:
-    """Read the scores of every cell of the suite.
+    """Read the scores of the suite's cells, of those that have any of their present configuration.
 
     Raises:
-        UserError: a score is missing, or two cells were scored under different protocols.
+        UserError: two cells were scored under different protocols.
     """
-    results = {key: _load(key, cell) for key, cell in params.cells.items()}
-    rows = [(result.label, params.cells[key].scheme) for key, result in results.items()]
-    for (key, result), row in zip(list(results.items()), rows, strict=True):
-        if rows.count(row) > 1:  # seeds, epochs or models apart: only the key tells them
-            results[key] = replace(result, label=f"{result.label} ({key})")
+    loaded = {key: _load(key, cell) for key, cell in params.cells.items()}
+    results = {key: result for key, result in loaded.items() if result is not None}
     protocols: dict[str, list[str]] = {}
     for key, result in results.items():
         protocols.setdefault(result.summary["protocol_sha256"], []).append(key)
@@ -80,12 +77,14 @@ def load_results(params: Params) -> dict[str, CellResult]:
 
 
 def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict[str, Recovery]]:
-    """Return, for every cell with a baseline, what it recovers in each measure."""
+    """Return, for every cell with a baseline, what it recovers in each measure, if all three it takes were measured."""
     found = {}
     for key, base in params.report.baselines.items():
         reference = params.reference(key)
         if reference is None:
             raise UserError(f"report.baselines.{key}: the suite has no full-precision cell of the same model")
+        if not {reference, base, key} <= results.keys():
+            continue
         trio = [results[name] for name in (reference, base, key)]
         if len({tuple((i.task, i.doc_hash) for i in result.items) for result in trio}) > 1:
             raise UserError(f"report.baselines.{key}: {reference}, {base} and {key} were scored on different documents")
@@ -100,8 +99,15 @@ def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict
     return found
 
 
-def label(cell: Cell) -> str:
-    """Return a cell's name for people, e.g. `OmniQuant (LET) + SW`."""
+def labels(params: Params) -> dict[str, str]:
+    """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; with its key where that tells no two apart."""
+    names = {key: _label(cell) for key, cell in params.cells.items()}
+    rows = {key: (names[key], cell.scheme, cell.model) for key, cell in params.cells.items()}
+    twins = [row for row, count in Counter(rows.values()).items() if count > 1]  # seeds or epochs apart
+    return {key: f"{name} ({key})" if rows[key] in twins else name for key, name in names.items()}
+
+
+def _label(cell: Cell) -> str:
     name = _method_label(cell.method)
     return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
 
@@ -117,21 +123,21 @@ def _method_label(method: Method) -> str:
     return f"{NAMES.get(key, key)} ({', '.join(parts)})" if parts else NAMES.get(key, key)
 
 
-def _load(key: str, cell: Cell) -> CellResult:
+def _load(key: str, cell: Cell) -> CellResult | None:
     scores, artefacts = score_folder(key), artefact_folder(key)
     if not (scores / "summary.json").is_file() or not (artefacts / "record.json").is_file():
-        raise UserError(f"cell {key} has no scores yet; `dvc repro score@{key}` makes them")
+        return None
     records = {"reconstruct": read_json(artefacts / "record.json"), "score": read_json(scores / "record.json")}
     if records["reconstruct"]["recipe"] != cell.describe():
-        raise UserError(f"cell {key} was edited since it was scored; `dvc repro` runs it again")
+        return None  # it was edited since
     with (artefacts / "losses.csv").open(newline="") as handle:
         losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+    summary = read_json(scores / "summary.json")
     return CellResult(
         key=key,
-        label=label(cell),
-        summary=read_json(scores / "summary.json"),
+        summary=summary,
         items=read_items(scores / "items.jsonl"),
-        token_losses=np.load(scores / "token_losses.npy"),
+        token_losses={name: np.load(scores / f"token_losses/{name}.npy") for name in summary["perplexity"]},
         losses=losses,
         bits_per_weight=records["reconstruct"]["bits_per_weight"],
         wall_seconds=sum(record["wall_seconds"] for record in records.values()),

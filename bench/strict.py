@@ -57,7 +57,7 @@ def one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     # Discriminated unions put the chosen tag into the path; it is no key of the file.
     parts = [str(part) for part in first["loc"] if part != "[key]"]
-    if parts[0:1] in (["models"], ["corpora"]) and len(parts) > 3:
+    if parts[0:1] in (["models"], ["corpora"]) and len(parts) > 2:
         del parts[2]
     place = ".".join(parts)
     message = _plain(first["type"], first.get("ctx", {}), re.sub(r"^Value error, ", "", first["msg"]))
@@ -70,6 +70,9 @@ def one_line(error: ValidationError) -> str:
 PLAIN = {
     r"^[0-9a-f]{64}$": "must be a SHA-256, 64 hexadecimal digits",
     r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$": "must be a pinned package, NAME==VERSION",
+    r"^([0-9a-f]{40}|refs/pr/[0-9]+)$": "must be a commit of 40 hexadecimal digits, or refs/pr/N",
+    r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$": "must be a repository, OWNER/NAME",
+    r"^[0-9a-f]{7,40}$": "must be 7 to 40 hexadecimal digits of a commit",
     r"^[A-Za-z0-9_-]+$": "may hold letters, digits, '_' and '-' only",
 }
 
@@ -79,5 +82,5 @@ def _plain(kind: str, context: dict[str, Any], message: str) -> str:
     if kind == "string_pattern_mismatch":
         return PLAIN.get(context["pattern"], message)
     if kind == "union_tag_not_found":
-        return "key 'source' is missing (allowed: package, folder)"
+        return "key 'source' is missing (allowed: package, folder, hub)"
     return message

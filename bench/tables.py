@@ -6,22 +6,24 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.config import Params
-from bench.results import CellResult
+from bench.results import MEASURES, CellResult, labels
 from bench.statistics import LEVEL, Interval, Recovery, resampled_means
 
+NOT_RUN = "not run"
+DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
 SHORT = {"winogrande": "WinoG", "hellaswag": "HellaS", "arc_challenge": "ARC-c", "arc_easy": "ARC-e", "piqa": "PIQA"}
 
 
-def render(params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]) -> str:
-    """Return the whole page: what was measured, what was recovered, what it cost, and how little it decides."""
-    protocol = params.protocol
-    n_items = sum(task["n_items"] for task in next(iter(results.values())).summary["tasks"].values())
-    n_tokens = next(iter(results.values())).token_losses.size
+def render(
+    params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]], published: str
+) -> str:
+    """Return the whole page: what was measured, what was recovered, what it cost, and how little it decides.
+
+    `published` is the table of published figures, empty if there are none for these models.
+    """
     parts = [
         f"# Suite `{params.suite}`: recovered accuracy",
-        f"{len(protocol.tasks)} tasks, {n_items} items, 0-shot `acc` in %; perplexity over {n_tokens:,} tokens in"
-        f" windows of {protocol.perplexity.seq_len}; margin is the log-likelihood of the right choice minus that of the"
-        " best wrong one, in nats, averaged over items and tasks.",
+        _what_is_measured(params, results),
         "## Quality",
         quality_table(params, results),
         "## Share of the loss that is recovered, and the cost",
@@ -30,7 +32,8 @@ def render(params: Params, results: dict[str, CellResult], recovered: dict[str, 
         " conditional on this one seed. 'n/a' stands where the base has not clearly lost anything on these items, so"
         " that there is nothing to take a share of; the difference to the base, with its interval, is given instead."
         " Bits are those stored per weight of the quantized linears; embeddings and norms are as in FP.",
-        caution(params, results),
+        *([caution(params, results)] if results else []),
+        *([published] if published else []),
         *params.report.notes,
         "Made by `dvc repro`. Every number in full precision is in `metrics.json`, commit, versions and machine are in"
         " `provenance.json`, both beside this file.",
@@ -38,66 +41,94 @@ def render(params: Params, results: dict[str, CellResult], recovered: dict[str, 
     return "\n\n".join(parts) + "\n"
 
 
+def _what_is_measured(params: Params, results: dict[str, CellResult]) -> str:
+    """Say what a number stands on: of the cells that were run, or what it will stand on."""
+    protocol = params.protocol
+    missing = len(params.cells) - len(results)
+    first = next(iter(results.values()), None)
+    n_items = f", {sum(task['n_items'] for task in first.summary['tasks'].values())} items" if first else ""
+    n_tokens = f"over {sum(t.size for t in first.token_losses.values()):,} tokens " if first else ""
+    return (
+        f"{len(protocol.tasks)} tasks{n_items}, 0-shot `acc` in %; perplexity {n_tokens}in"
+        f" windows of {protocol.perplexity.seq_len}; margin is the log-likelihood of the right choice minus that of the"
+        " best wrong one, in nats, averaged over items and tasks."
+        + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
+    )
+
+
 def quality_table(params: Params, results: dict[str, CellResult]) -> str:
     """A row per cell: perplexity, accuracy per task, their mean, and the margin."""
-    tasks = params.protocol.tasks
-    rows = [
-        [
-            result.label,
-            _scheme(params, key),
-            _number(result.summary["perplexity"], 2),
-            *(_number(100 * result.summary["tasks"][task]["acc"], 1) for task in tasks),
-            _number(100 * result.mean_accuracy, 2),
-            _number(result.mean_margin, 3),
-        ]
-        for key, result in results.items()
-    ]
-    headers = ["cell", "scheme", "perplexity", *(SHORT.get(task, task) for task in tasks), "mean acc", "margin"]
-    return _markdown(rows, headers, left=2)
+    tasks, texts = params.protocol.tasks, params.protocol.perplexity.texts
+    width = len(texts) + len(tasks) + 2
+    rows = []
+    for key, names in cell_names(params).items():
+        result = results.get(key)
+        if result is None:
+            rows.append([*names, NOT_RUN, *[""] * (width - 1)])
+            continue
+        rows.append(
+            [
+                *names,
+                *(_number(result.summary["perplexity"][text], 2) for text in texts),
+                *(_number(100 * result.summary["tasks"][task]["acc"], 1) for task in tasks),
+                _number(100 * result.mean_accuracy, 2),
+                _number(result.mean_margin, 3),
+            ]
+        )
+    of_texts = ["perplexity"] if len(texts) == 1 else [f"{text} ppl" for text in texts]
+    headers = [*name_headers(params), *of_texts, *(SHORT.get(task, task) for task in tasks), "mean acc", "margin"]
+    return markdown(rows, headers, left=len(name_headers(params)))
 
 
 def recovery_table(params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]) -> str:
     """A row per cell: recovered shares with intervals, time, memory and stored bits."""
+    names, called = cell_names(params), labels(params)
     rows = []
-    for key, result in results.items():
+    for key in params.cells:
         base = params.report.baselines.get(key)
-        shares = recovered.get(key)
+        result, shares = results.get(key), recovered.get(key)
+        row = [*names[key], called[base] if base else ""]
+        if result is None:
+            rows.append([*row, NOT_RUN, *[""] * 5])
+            continue
+        measured = ["", "", ""]
+        if shares:
+            factors = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
+            measured = [_share(shares[measure], *factors[measure]) for measure in MEASURES]
         rows.append(
             [
-                result.label,
-                _scheme(params, key),
-                results[base].label if base else "",
-                *(
-                    [
-                        _share(shares["accuracy"], 100, " pt"),
-                        _share(shares["log_perplexity"], 1, ""),
-                        _share(shares["margin"], 1, ""),
-                    ]
-                    if shares
-                    else ["", "", ""]
-                ),
+                *row,
+                *measured,
                 f"{result.wall_seconds / 60:.1f}",
                 f"{result.peak_host_bytes / 2**30:.2f}",
-                f"{result.bits_per_weight:.3f}" if result.bits_per_weight else "32",
+                f"{result.bits_per_weight:.3f}" if result.bits_per_weight else DTYPE_BITS[params.protocol.dtype],
             ]
         )
-    headers = [
-        "cell",
-        "scheme",
-        "base",
-        "of accuracy",
-        "of log-perplexity",
-        "of margin",
-        "minutes",
-        "peak GiB",
-        "bits/weight",
-    ]
-    return _markdown(rows, headers, left=3)
+    shares_of = [f"of {measure.replace('_', '-')}" for measure in MEASURES]
+    headers = [*name_headers(params), "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
+    return markdown(rows, headers, left=len(name_headers(params)) + 1)
+
+
+def cell_names(params: Params) -> dict[str, list[str]]:
+    """Return what a cell's row begins with: its model where the suite has several, its label, its scheme."""
+    called = labels(params)
+    several = len({cell.model for cell in params.cells.values()}) > 1
+    return {
+        key: [*([cell.model] if several else []), called[key], str(cell.scheme or "")]
+        for key, cell in params.cells.items()
+    }
+
+
+def name_headers(params: Params) -> list[str]:
+    """Return the headers above `cell_names`."""
+    return (
+        ["cell", "scheme"] if len({cell.model for cell in params.cells.values()}) == 1 else ["model", "cell", "scheme"]
+    )
 
 
 def caution(params: Params, results: dict[str, CellResult]) -> str:
     """Say from the items themselves how far they reach."""
-    last = list(results.values())[-1]
+    last, called = list(results.values())[-1], labels(params)
     strata = [np.stack([values], axis=1) for values in last.measure("accuracy")]
     spread = resampled_means(strata, 2000, f"caution/{last.key}").std()
     text = (
@@ -109,15 +140,11 @@ def caution(params: Params, results: dict[str, CellResult]) -> str:
         pairs = list(zip(base.items, last.items, strict=True))
         won = sum(new.correct and not old.correct for old, new in pairs)
         lost = sum(old.correct and not new.correct for old, new in pairs)
-        text += f"; from {base.label} to {last.label}, of the answers {won} became right and {lost} wrong"
+        text += f"; from {called[base.key]} to {called[last.key]}, of the answers {won} became right and {lost} wrong"
     return text + (
         ". Read perplexity and margin first, and take the recovered share of accuracy here as a demonstration of the"
         " method, not as evidence."
     )
-
-
-def _scheme(params: Params, key: str) -> str:
-    return str(params.cells[key].scheme or "")
 
 
 def _share(measured: Recovery, factor: float, unit: str) -> str:
@@ -135,6 +162,7 @@ def _number(value: float | None, digits: int) -> str:
     return "diverged" if value is None else f"{value:.{digits}f}"
 
 
-def _markdown(rows: list[list[str]], headers: list[str], left: int) -> str:
+def markdown(rows: list[list[str]], headers: list[str], left: int) -> str:
+    """Return a table with the first `left` columns aligned left."""
     align = ["left"] * left + ["right"] * (len(headers) - left)
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)

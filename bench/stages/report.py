@@ -6,11 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.comparison import published_table
 from bench.config import Params
 from bench.paths import result_folder
 from bench.plots import plot_losses, plot_recovered
+from bench.published import load_published
 from bench.records import write_json
 from bench.results import CellResult, load_results, recoveries
+from bench.sources import HubModel
 from bench.statistics import Recovery
 from bench.tables import render
 from swq.errors import UserError
@@ -20,16 +23,22 @@ TABLE = "table.md"
 
 
 def report(params: Params) -> str:
-    """Make results/SUITE: table.md, metrics.json, provenance.json, recovered.png and losses.png."""
+    """Make results/SUITE: table.md, metrics.json, provenance.json, recovered.png and losses.png.
+
+    Cells that were not run stand in the tables as such.
+    """
     results = load_results(params)
+    on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
+    published = published_table(params, results, load_published()) if on_the_hub else ""
     recovered = recoveries(params, results)
     metrics = {key: _metrics(result, recovered.get(key)) for key, result in results.items()}
     with atomic_folder(result_folder(params.suite)) as folder:
-        write_text(folder / TABLE, render(params, results, recovered))
+        write_text(folder / TABLE, render(params, results, recovered, published))
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
-        plot_recovered(folder / "recovered.png", params, results, recovered)
-        plot_losses(folder / "losses.png", params, results)
+        if results:
+            plot_recovered(folder / "recovered.png", params, results, recovered)
+            plot_losses(folder / "losses.png", params, results)
     return f"results of suite {params.suite} in {result_folder(params.suite)}"
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.config import Params, Protocol
-from bench.models import ModelRecord, tokenize
+from bench.models import ModelRecord
 from bench.paths import artefact_folder, corpus_folder, score_folder
 from bench.records import read_json, recording, write_json
 from swq.files import atomic_folder
@@ -29,7 +29,7 @@ MAX_LOSS = 700.0  # nats a token; exp of more overflows
 
 
 def score(params: Params, key: str) -> str:
-    """Make scores/KEY: items.jsonl, token_losses.npy, summary.json, and record.json beside them."""
+    """Make scores/KEY: items.jsonl, token_losses/, summary.json, and record.json beside them."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything scored lies in data/; nothing may reach for a hub
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from bench import runtime
@@ -43,18 +43,21 @@ def score(params: Params, key: str) -> str:
     with atomic_folder(score_folder(key)) as folder:
         with recording(folder / "record.json", cell=key, device=str(fabric.device), corpus=manifest) as stage:
             model = _open_model(model_record, key, params.protocol.dtype, fabric.device)
-            losses = _text_losses(model, tokenizer, corpus, params.protocol, fabric.device)
+            (folder / "token_losses").mkdir()
+            perplexity = _write_token_losses(
+                model, tokenizer, corpus, params.protocol, fabric.device, folder / "token_losses"
+            )
             items, stage["task_versions"] = score_tasks(model, tokenizer, params.protocol, corpus / "tasks")
-        np.save(folder / "token_losses.npy", losses)
         write_items(folder / "items.jsonl", items)
         summary = {
             "protocol_sha256": protocol_hash(params.protocol, manifest, stage["task_versions"]),
             "model_sha256": model_record.sha256,
-            **_perplexity(losses),
+            "perplexity": perplexity,
+            "diverged": None in perplexity.values(),
             "tasks": {task: _task_means([i for i in items if i.task == task]) for task in params.protocol.tasks},
         }
         write_json(folder / "summary.json", summary)
-    return f"cell {key}: perplexity {summary['perplexity']}, {len(items)} items scored"
+    return f"cell {key}: perplexity {perplexity}, {len(items)} items scored"
 
 
 def _open_model(record: ModelRecord, key: str, dtype: str, device: torch.device) -> PreTrainedModel:
@@ -75,22 +78,31 @@ def _open_model(record: ModelRecord, key: str, dtype: str, device: torch.device)
     return language_model
 
 
-def _text_losses(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Path, protocol: Protocol, device: torch.device
-) -> NDArray[np.float32]:
-    import torch
+def _write_token_losses(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Path,
+    protocol: Protocol,
+    device: torch.device,
+    folder: Path,
+) -> dict[str, float | None]:
+    """Write every text's losses, token_losses/TEXT.npy (windows, seq_len - 1), and return its perplexity."""
+    from bench.texts import Text, scored_windows
+    from swq.perplexity import token_losses
 
-    from swq.perplexity import text_windows, token_losses
+    found: dict[str, float | None] = {}
+    for name, settings in protocol.perplexity.texts.items():
+        windows = scored_windows(Text(corpus, name, tokenizer), settings, protocol.perplexity.seq_len)
+        losses = token_losses(model, windows, device).numpy()
+        np.save(folder / f"{name}.npy", losses)
+        found[name] = _perplexity(losses)
+    return found
 
-    token_ids = torch.tensor(tokenize(tokenizer, read_json(corpus / "texts/perplexity.json")))
-    windows = text_windows(token_ids, protocol.perplexity.seq_len, protocol.perplexity.n_windows)
-    return token_losses(model, windows, device).numpy()
 
-
-def _perplexity(losses: NDArray[np.float32]) -> dict[str, Any]:
+def _perplexity(losses: NDArray[np.float32]) -> float | None:
+    """Return the perplexity, None where the model diverged."""
     mean = float(losses.mean(dtype=np.float64))
-    diverged = not mean < MAX_LOSS  # NaN compares false
-    return {"perplexity": None if diverged else math.exp(mean), "diverged": diverged}
+    return math.exp(mean) if mean < MAX_LOSS else None  # NaN compares false
 
 
 def _task_means(items: list[Item]) -> dict[str, Any]:
@@ -104,5 +116,6 @@ def _task_means(items: list[Item]) -> dict[str, Any]:
 def protocol_hash(protocol: Protocol, manifest: dict[str, Any], versions: dict[str, Any]) -> str:
     """Identify everything about scoring that is the same for every cell: settings, texts, tasks and their versions."""
     data = {name: manifest["tasks"].get(name) for name in protocol.tasks}
-    state = [protocol.model_dump(), manifest["texts"]["perplexity"], data, versions]
+    texts = {name: manifest["texts"][name] for name in protocol.perplexity.texts}
+    state = [protocol.model_dump(), texts, data, versions]
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""Published figures, typed and validated once. `conf/published.yaml` is read here and nowhere else.
+
+Only what a source prints is stored; averages are recomputed from its tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from bench.strict import Name, Strict, mistake, one_line, reporting
+from bench.tasks import TASKS
+from swq.errors import UserError, one_of
+from swq.quant.affine import Scheme
+
+PUBLISHED = Path("conf/published.yaml")
+TEXTS = ("wikitext2", "c4")  # that perplexity is published for
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+def _spell_scheme(value: Any) -> Any:
+    """Return the scheme as `str(Scheme)` spells it."""
+    return None if value is None else str(Scheme.parse(str(value)))
+
+
+class Figure(Strict):
+    """What one source prints for one model, method and scheme.
+
+    Attributes:
+        model: the model's name on the hub.
+        method: as a configuration names it, or one that this project lacks.
+        scheme: compares with `str(cell.scheme)`; None is full precision.
+        perplexity: by text, windows of 2048 tokens.
+        tasks: zero-shot accuracy by task, in percent.
+        source: a key of the registry's sources.
+        note: what to know before comparing with it.
+    """
+
+    model: str
+    method: Name
+    scheme: Annotated[str | None, BeforeValidator(reporting(_spell_scheme))] = None
+    perplexity: dict[str, Positive] = Field(default_factory=dict)
+    tasks: dict[str, Percent] = Field(default_factory=dict)
+    source: Name
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Figure:
+        for text in self.perplexity:
+            if text not in TEXTS:
+                raise mistake(one_of("text", text, TEXTS))
+        for task in self.tasks:
+            if task not in TASKS:
+                raise mistake(one_of("task", task, TASKS))
+        if not self.measures:
+            raise mistake("a figure must hold a number, in perplexity or in tasks")
+        if (self.method == "fp") != (self.scheme is None):
+            raise mistake("every method needs a scheme, and fp (full precision) has none")
+        return self
+
+    @property
+    def measures(self) -> set[str]:
+        """What it holds numbers for, e.g. `perplexity.c4` or `tasks.piqa`."""
+        return {f"perplexity.{text}" for text in self.perplexity} | {f"tasks.{task}" for task in self.tasks}
+
+    def mean_accuracy(self, tasks: Iterable[str]) -> float | None:
+        """Return the unweighted mean over `tasks` in percent; None if one of them is missing, or none is named."""
+        values = [self.tasks.get(task) for task in tasks]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+class Registry(Strict):
+    """The whole of conf/published.yaml."""
+
+    sources: dict[Name, str]
+    figures: tuple[Figure, ...]
+
+    @model_validator(mode="after")
+    def _known_sources(self) -> Registry:
+        for index, figure in enumerate(self.figures):
+            if figure.source not in self.sources:
+                message = f"figures.{index}: {one_of('source', figure.source, self.sources)}"
+                raise mistake(message)
+        return self
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> Registry:
+        seen: dict[tuple[str | None, ...], int] = {}
+        for index, figure in enumerate(self.figures):
+            row = (figure.model, figure.method, figure.scheme, figure.source)
+            for measure in sorted(figure.measures):
+                first = seen.setdefault((*row, measure), index)
+                if first != index:
+                    described = " ".join(part for part in row if part)
+                    message = f"figures.{index}: {measure} of {described} already stands in figures.{first}"
+                    raise mistake(message)
+        return self
+
+    def find(self, model: str, method: str, scheme: str | None) -> list[Figure]:
+        """Return what is published for a cell, in the file's order; `scheme` is `str(cell.scheme)`, None for fp."""
+        return [f for f in self.figures if (f.model, f.method, f.scheme) == (model, method, scheme)]
+
+
+def load_published(path: Path = PUBLISHED) -> Registry:
+    """Read and validate a file of published figures.
+
+    Raises:
+        UserError: one line that names the key, the value and what is allowed.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no {path} here; run from the repository's top folder")
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise UserError(f"{path} must hold a mapping")
+    try:
+        return Registry.model_validate(given)
+    except ValidationError as error:
+        raise UserError(f"{path}: {one_line(error)}") from error
