@@ -25,9 +25,9 @@ def fetch_model(params: Params, key: str) -> str:
             record = ModelRecord.of_folder(folder / "weights", f"{source.package}: {source.file}")
             record = replace(record, weights=str(model_folder(key) / "weights"))
         else:
+            weights, origin = _find(source)
             from swq.models.adapter import check_model_folder
 
-            weights, origin = _find(source)
             check_model_folder(weights)
             record = ModelRecord.of_folder(weights, origin)
         record.save(folder)

@@ -91,18 +91,21 @@ class ActivationPaths:
         return gathered
 
     def advance(self, index: int, fp_output: Tensor, tensors: dict[str, Tensor]) -> None:
-        """Move both paths behind block `index`; the quantized one sees `tensors` in place of the block's own."""
-        self.quant_hidden = self._run(index, tensors, self.quant_hidden)
+        """Move both paths behind block `index`; the quantized one sees `tensors` in place of the block's own.
+
+        Activations are the largest thing in host memory, so the quantized path's are overwritten, sample by sample.
+        """
         self.fp_hidden = fp_output
+        self.quant_hidden = self._run(index, tensors, self.quant_hidden, out=self.quant_hidden)
 
     @torch.no_grad()
-    def _run(self, index: int, tensors: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    def _run(self, index: int, tensors: dict[str, Tensor], hidden: Tensor, out: Tensor | None = None) -> Tensor:
         block, kwargs = self.fabric.to_device(self.blocks[index]), self.kwargs(index)
         assert isinstance(block, nn.Module)
         tensors = {name: self.fabric.to_device(tensor) for name, tensor in tensors.items()}
-        outputs = []
+        out = torch.empty_like(hidden) if out is None else out
         with self.fabric.autocast():
-            for sample in hidden.split(1):
+            for sample, place in zip(hidden.split(1), out.split(1), strict=True):
                 output = functional_call(block, tensors, (self.fabric.to_device(sample),), kwargs)
-                outputs.append(block_output(output, sample.shape).to(hidden.device, hidden.dtype))
-        return torch.cat(outputs)
+                place.copy_(block_output(output, sample.shape))
+        return out

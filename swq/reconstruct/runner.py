@@ -67,7 +67,7 @@ def reconstruct(
                 else:
                     fp_output = paths.block_data(index, with_aug=False).fp_output if paths else None
                 if paths and fp_output is not None:
-                    paths.advance(index, fp_output, _stored(model.block_name(index), record, recipe.scheme))
+                    paths.advance(index, fp_output, _stored(model.block_name(index), record, recipe.scheme, fabric))
             bar.update((index + 1) * steps - bar.n)
             yield record
 
@@ -125,10 +125,10 @@ def _record(name: str, quantizer: BlockQuantizer, trace: list[dict[str, float]])
     )
 
 
-def _stored(name: str, record: BlockRecord, scheme: Scheme) -> dict[str, Tensor]:
+def _stored(name: str, record: BlockRecord, scheme: Scheme, fabric: Fabric) -> dict[str, Tensor]:
     """Return what is stored of a block by its names inside it: what is propagated is what is stored."""
     weights = {
-        f"{path}.weight": unpack_weight(path, record.packed, shape, scheme).dequantize()
+        f"{path}.weight": unpack_weight(path, record.packed, shape, scheme, fabric.device).dequantize()
         for path, shape in record.shapes.items()
     }
     return {path.removeprefix(f"{name}."): tensor for path, tensor in (weights | record.changed).items()}

@@ -1,0 +1,205 @@
+"""The paper suite itself, end to end on a CPU: its cells and its revisions, from a hub on loopback with small files.
+
+Commands run in processes of their own, because the hub's client reads its settings when it is imported. Several stages
+share one where DVC would start one each, which saves the imports; one slice runs under DVC.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.config import Params, load_params
+from tests.hub import MEMBER, STRANGER, Hub
+from tests.paper_hub import publish, shrink
+
+ROOT = Path(__file__).parent.parent
+SLICES = {"llama-2-7b": "w2a16g64", "llama-2-13b": "w3a16g128", "opt-6-7b": "w2a16"}  # the anchor's goes through DVC
+DRIVER = """
+import sys
+from bench.__main__ import app
+for line in sys.stdin.read().splitlines():
+    app(line.split(), standalone_mode=False)
+"""
+
+
+@dataclass
+class Project:
+    """A copy of the project whose params.yaml holds the paper suite, shrunk, and the hub it asks."""
+
+    folder: Path
+    hub: Hub
+    params: Params
+    tables: list[str] = field(default_factory=list)
+
+    def environment(self, token: str = MEMBER, home: str = "home", **more: str) -> dict[str, str]:
+        return self.hub.environment(self.folder / home, token) | {"DVC_NO_ANALYTICS": "1"} | more
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bench", *arguments]
+        given = self.environment(**environment)
+        return subprocess.run(command, cwd=self.folder, env=given, capture_output=True, text=True, check=False)
+
+    def run_all(self, lines: list[str]) -> None:
+        """Run commands one after the other in one process."""
+        command = [sys.executable, "-c", DRIVER]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            input="\n".join(lines),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def cells(self, model: str, scheme: str) -> list[str]:
+        chosen = {key: cell for key, cell in self.params.cells.items() if cell.model == model}
+        return [key for key, cell in chosen.items() if str(cell.scheme) in ("None", scheme)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    folder = tmp_path_factory.mktemp("paper")
+    for name in ("bench", "swq", "conf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
+    with Hub() as hub:
+        compose = [sys.executable, "-m", "bench", "compose", "paper"]
+        subprocess.run(compose, cwd=folder, env=hub.environment(folder / "home"), check=True, capture_output=True)
+        shutil.copy(folder / "params.yaml", folder / "composed.yaml")
+        values: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text())
+        shrink(values)
+        (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        params = load_params(folder / "params.yaml")
+        yield Project(folder, hub, params)
+
+
+def test_grid_is_the_papers(project: Project) -> None:
+    composed = load_params(project.folder / "composed.yaml")
+    assert list(composed.cells) == list(project.params.cells)
+    schemes = {"w2a16", "w2a16g128", "w2a16g64", "w3a16", "w3a16g128", "w4a16"}
+    rows = {"rtn", "awq", "omniquant", "omniquant-sw", "tesseraq", "tesseraq-sw"}
+    for model in SLICES:
+        wanted = {f"paper-{model}-{scheme}-{row}" for scheme in schemes for row in rows} | {f"paper-{model}-fp"}
+        assert {key for key, cell in composed.cells.items() if cell.model == model} == wanted
+        for scheme in schemes:
+            base = f"paper-{model}-{scheme}-"
+            baselines = {row: composed.report.baselines.get(base + row) for row in rows}
+            of = {"awq": "rtn", "omniquant": "rtn", "tesseraq": "rtn"}
+            of |= {"omniquant-sw": "omniquant", "tesseraq-sw": "tesseraq"}
+            assert baselines == {"rtn": None} | {row: base + other for row, other in of.items()}
+    for key, cell in composed.cells.items():
+        trained = composed.calibrations[cell.calibration]
+        if "tesseraq" in key:
+            assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("c4", 256, 2048, 42)
+        if "omniquant" in key:
+            assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("wikitext2", 128, 2048, 2)
+            assert cell.method.epochs == (40 if "-w2" in key else 20)  # type: ignore[attr-defined]
+            assert cell.method.let == ("opt" in key)  # type: ignore[attr-defined]
+            assert cell.method.aug_loss == ("-w2" in key and "llama" in key)  # type: ignore[attr-defined]
+
+
+def test_missing_repository_ends_in_one_line(project: Project) -> None:
+    done = project.run("fetch-model", "opt-125m", home="cold")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: model facebook/opt-125m is not on the hub, or it is private")
+    publish(project.hub, project.params, project.folder / "repositories")
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("", "is gated, and there is no token here: ask for access at https://huggingface.co/meta-llama"),
+        (STRANGER, "is gated, and this token has no access: ask for access at"),
+        ("hf_nobody", "the hub answers 401; the token is not valid: `hf auth login` again"),
+    ],
+)
+def test_gated_repository_ends_in_one_line(project: Project, token: str, said: str) -> None:
+    done = project.run("fetch-model", "llama-2-13b", token=token, home="cold")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: model meta-llama/Llama-2-13b-hf") and said in done.stderr
+
+
+def test_cold_cache_without_a_network_ends_in_one_line(project: Project) -> None:
+    done = project.run("fetch-model", "opt-125m", home="cold", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "model facebook/opt-125m is not in the cache" in done.stderr and "HF_HUB_OFFLINE forbids" in done.stderr
+
+
+def test_one_scheme_per_model_runs_through_every_stage(project: Project) -> None:
+    lines = [f"fetch-model {key}" for key in project.params.models]
+    lines += [f"fetch-corpus {key}" for key in project.params.corpora]
+    lines += [f"calibrate {key}" for key in project.params.calibrations]
+    for model, scheme in SLICES.items():
+        lines += [f"{stage} {key}" for key in project.cells(model, scheme) for stage in ("reconstruct", "score")]
+    project.run_all([*lines, "report", "check", "estimate --model llama-2-7b --scheme w2a16g64"])
+    fetched = [path for _, path in project.hub.requests if path.endswith((".bin", ".safetensors"))]
+    assert fetched and not any(path.endswith(".bin") for path in fetched), "safetensors only"
+
+
+def test_table_holds_what_was_run_and_says_what_was_not(project: Project) -> None:
+    metrics = json.loads((project.folder / "results/paper/metrics.json").read_text())
+    run = [key for model, scheme in SLICES.items() for key in project.cells(model, scheme)]
+    assert list(metrics) == [key for key in project.params.cells if key in run] and len(run) == 21
+    for values in metrics.values():
+        assert set(values["perplexity"]) == {"wikitext2", "c4"} and min(values["perplexity"].values()) > 1
+        assert set(values["tasks"]) == set(project.params.protocol.tasks)
+    table = (project.folder / "results/paper/table.md").read_text()
+    quality, recovered, published = re.split("^## ", table, flags=re.MULTILINE)[1:4]
+    for section in (quality, recovered):
+        assert len(re.findall(r"^\| (?:llama|opt)", section, re.MULTILINE)) == len(project.params.cells)
+        assert section.count("not run ") == len(project.params.cells) - len(run)
+    anchor = next(line for line in published.splitlines() if line.startswith("| opt-125m    | FP"))
+    assert "27.65 (OQA)" in anchor and "not run" in anchor
+    assert re.search(r"\| llama-2-7b +\| FP .*\d \([+-][\d.]+ %\) +\| +5.47 \(OQ1\)", published)
+    assert "+ SW" not in published, "nothing is published of those cells"
+
+
+def test_calibration_follows_the_published_sampling(project: Project) -> None:
+    from swq.checkpoint import read_tensors
+
+    tokens, header = read_tensors(project.folder / "data/calibrations/llama-2-7b-c4/tokens.safetensors")
+    assert tokens["tokens"].shape == (4, 64) and header["sampling"] == "gptq-documents"
+    manifest = json.loads((project.folder / "data/corpora/c4/manifest.json").read_text())
+    assert manifest["sources"]["train"]["revision"] == project.params.corpora["c4"].texts["train"].revision  # type: ignore[union-attr]
+    assert header["text_sha256"] == manifest["texts"]["train"]
+
+
+def test_slice_under_dvc_leaves_the_other_cells(project: Project) -> None:
+    done = project.run("run", "--model", "opt-125m", "--scheme", "w4a16")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((project.folder / "results/paper/metrics.json").read_text())
+    assert {key for key in metrics if "125m" in key} == set(project.cells("opt-125m", "w4a16")) and len(metrics) == 25
+    assert "Beside the published figures" in done.stdout
+
+
+def test_warm_cache_works_without_a_network(project: Project) -> None:
+    before = len(project.hub.requests)
+    for command in (["fetch-model", "llama-2-13b"], ["fetch-model", "opt-6-7b"], ["fetch-corpus", "pile"]):
+        done = project.run(*command, HF_HUB_OFFLINE="1", token="")
+        assert done.returncode == 0, done.stderr
+    assert len(project.hub.requests) == before
+
+
+def test_branch_that_moved_is_refused(project: Project) -> None:
+    source = project.params.models["opt-6-7b"]
+    hub, folder = project.hub, project.folder / "repositories/3"
+    hub.add("model", source.repo, folder, "f" * 40, branch=source.revision)  # type: ignore[union-attr]
+    done = project.run("fetch-model", "opt-6-7b", home="another")
+    assert done.returncode == 1
+    assert "facebook/opt-6.7b: refs/pr/31 stands at commit ffffffffffff, not at 3f007b4 any more" in done.stderr
