@@ -175,5 +175,5 @@ def _assumed(rates: Rates) -> str:
         f" {rates.memory / 1e9:g} GB/s of GPU memory, {rates.transfer / 1e9:g} GB/s to the GPU,"
         f" {rates.disk / 1e9:g} GB/s from disk; models whose weights all fit the GPU to be scored (blocks that do not"
         " are read again at every pass, which takes far longer). Memory is the peak of a cell, on the host that of its"
-        " reconstruction; artefacts lie in DVC's cache a second time. Fetching and calibrating are not counted."
+        " reconstruction. Fetching and calibrating are not counted."
     )

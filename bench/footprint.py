@@ -11,7 +11,6 @@ SAMPLES_HELD = 3  # tensors N T C on the host: inputs of both paths and the targ
 ANSWER = 170  # tokens of the longest requests of a batch of documents
 POSITIONS = 512  # positions of a window whose logits are in float32 at a time
 SCORES = 10e6  # bytes of a cell's items and token losses
-COPIES = 2  # of what DVC keeps: in place and in its cache, on a file system without reflinks
 PACKED_TOO = 3.6  # a compressed text's file, and the text unpacked beside it
 
 
@@ -70,8 +69,8 @@ def artefact_bytes(shapes: Shapes, work: Work) -> float:
 
 
 def cell_disk_bytes(shapes: Shapes, work: Work) -> float:
-    """Bytes that a cell leaves on disk: artefact and scores, each also in DVC's cache."""
-    return COPIES * (artefact_bytes(shapes, work) + SCORES)
+    """Bytes that a cell leaves on disk: artefact and scores. DVC's cache holds links to them."""
+    return artefact_bytes(shapes, work) + SCORES
 
 
 def checkpoint_bytes(shapes: Shapes) -> float:

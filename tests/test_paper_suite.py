@@ -77,7 +77,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     for name in ("dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
     (folder / ".dvc").mkdir()
-    (folder / ".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
+    settings = (ROOT / ".dvc/config").read_text()
+    (folder / ".dvc/config").write_text(settings.replace("[core]\n", "[core]\n    no_scm = true\n"))
     with Hub() as hub:
         compose = [sys.executable, "-m", "bench", "compose", "paper"]
         subprocess.run(compose, cwd=folder, env=hub.environment(folder / "home"), check=True, capture_output=True)

@@ -47,7 +47,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("dvc.yaml", ".dvcignore", "conf/published.yaml"):
         shutil.copy(ROOT / name, folder / name)
     (folder / ".dvc").mkdir()
-    (folder / ".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
+    settings = (ROOT / ".dvc/config").read_text()
+    (folder / ".dvc/config").write_text(settings.replace("[core]\n", "[core]\n    no_scm = true\n"))
     tiny_suite.write_model(folder / "inputs/model")
     tiny_suite.write_corpus(folder / "inputs/corpus")
     tiny_suite.write_params(folder, tiny_suite.params())
