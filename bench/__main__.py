@@ -120,13 +120,18 @@ def check() -> None:
 
 
 @app.command()
-def estimate(model: Model = None, scheme: Scheme = None) -> None:
+def estimate(
+    model: Model = None,
+    scheme: Scheme = None,
+    gpu_gib: Annotated[float, typer.Option(min=1, help="Memory of the GPU, in GiB.")] = 80,
+) -> None:
     """Say what the suite, or a slice of it, will cost: GPU hours, memory, disk."""
+    from bench.costs import Rates
     from bench.estimate import estimate as calculate
     from bench.slices import select
 
     params = load_params()
-    typer.echo(calculate(params, select(params, model, scheme)))
+    typer.echo(calculate(params, select(params, model, scheme), Rates(capacity=gpu_gib * 2**30)))
 
 
 @app.command()

@@ -27,7 +27,7 @@ def published_table(params: Params, results: dict[str, CellResult], registry: Re
         for text in texts:
             measured = result.summary["perplexity"][text] if result else None
             row += _pair(measured, result is None, {figure.source: figure.perplexity.get(text) for figure in found})
-        accuracy = 100 * result.mean_accuracy if result else None
+        accuracy = 100 * result.mean_accuracy if result and result.mean_accuracy is not None else None
         row += _pair(accuracy, result is None, {figure.source: figure.mean_accuracy(tasks) for figure in found})
         rows.append(row)
     headers = [*name_headers(params)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -189,6 +189,22 @@ class Params(Strict):
                     f" {key} has {ours}, {baseline} has {theirs}"
                 )
                 raise mistake(message)
+
+    def made_with(self, key: str) -> dict[str, Any]:
+        """Return the sections that decide cell `key`'s artefact beside its recipe, as JSON would hold them."""
+        cell = self.cells[key]
+        source = self.models.get(cell.model) or self.trainings[cell.model]
+        parts: dict[str, Any] = {"model": source.model_dump(mode="json")}
+        if cell.method.needs_calibration:
+            calibration = self.calibrations[cell.calibration]
+            corpus = self.corpora[calibration.corpus]
+            parts |= {"calibration": calibration.model_dump(mode="json"), "corpus": corpus.model_dump(mode="json")}
+        return parts
+
+    def scored_with(self) -> dict[str, Any]:
+        """Return the sections that decide how cells are scored, as JSON would hold them."""
+        corpus = self.corpora[self.protocol.corpus]
+        return {"protocol": self.protocol.model_dump(mode="json"), "corpus": corpus.model_dump(mode="json")}
 
     def reference(self, key: str) -> str | None:
         """Return the full-precision cell of the same model as cell `key`, if the suite has one."""

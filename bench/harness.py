@@ -26,25 +26,35 @@ class Item:
         doc_id: its place in the split.
         doc_hash: SHA-256 of its content, by lm-eval.
         gold: index of the right choice.
-        log_likelihoods: of each choice given the context, in nats, summed over its tokens.
+        log_likelihoods: of each choice given the context, in nats, summed over its tokens; None where the model
+            diverged, and then the document is neither right nor wrong.
     """
 
     task: str
     doc_id: int
     doc_hash: str
     gold: int
-    log_likelihoods: tuple[float, ...]
+    log_likelihoods: tuple[float | None, ...]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a log-likelihood is not finite."""
+        return None in self.log_likelihoods
 
     @property
     def correct(self) -> bool:
         """Whether the right choice is the likeliest: lm-eval's `acc`. The first wins a tie."""
-        return self.log_likelihoods.index(max(self.log_likelihoods)) == self.gold
+        return self.log_likelihoods.index(max(self._finite)) == self.gold
 
     @property
     def margin(self) -> float:
         """Log-likelihood of the right choice minus that of the best wrong one, in nats."""
-        wrong = [value for index, value in enumerate(self.log_likelihoods) if index != self.gold]
-        return self.log_likelihoods[self.gold] - max(wrong)
+        wrong = [value for index, value in enumerate(self._finite) if index != self.gold]
+        return self._finite[self.gold] - max(wrong)
+
+    @property
+    def _finite(self) -> list[float]:
+        return [value for value in self.log_likelihoods if value is not None]
 
 
 def score_tasks(
@@ -68,6 +78,7 @@ def score_tasks(
         tokenizer=tokenizer,
         batch_size=protocol.batch_size,
         add_bos_token=protocol.add_bos_token,
+        softmax_dtype="float32",  # sums of half-precision logarithms would be off by as much as methods differ
     )
     with TemporaryDirectory() as temporary:
         for name in protocol.tasks:
@@ -158,11 +169,10 @@ def _golds(name: str, task: Any, limit: int | None) -> dict[int, int]:
 
 
 def _item(name: str, sample: dict[str, Any], golds: dict[int, int]) -> Item:
-    likelihoods = tuple(float(value) for value, _ in sample["filtered_resps"])
-    if not all(map(math.isfinite, likelihoods)):
-        raise UserError(f"task {name}: document {sample['doc_id']}: the model's log-likelihoods are {likelihoods}")
+    values = [float(value) for value, _ in sample["filtered_resps"]]
+    likelihoods = tuple(value if math.isfinite(value) else None for value in values)
     item = Item(name, sample["doc_id"], sample["doc_hash"], golds[sample["doc_id"]], likelihoods)
-    if float(sample["acc"]) != float(item.correct):
+    if not item.diverged and float(sample["acc"]) != float(item.correct):
         raise UserError(
             f"task {name}: document {item.doc_id}: lm-eval scores {sample['acc']}, its choices say otherwise"
         )

@@ -7,6 +7,7 @@ revision when the hub is out of reach, and then returns whatever was cached last
 from __future__ import annotations
 
 import errno
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,18 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.packages import DOWNLOADS
 from bench.sources import HubDataset, HubModel, HubRepository
 from swq.errors import UserError
 from swq.models.weights import INDEX
 
 Kind = Literal["model", "dataset"]
-MODEL_FILES = ("*.json", "*.safetensors", "tokenizer*", "vocab*", "merges*")
+CONFIG = "config.json"
+REQUIRED = (CONFIG, "tokenizer_config.json")  # without the latter some tokenizers forget their start token
+FILES: dict[str, Any] = {  # of a model's repository; no other weights than safetensors
+    "allow_patterns": ["*.json", "*.safetensors", "tokenizer*", "vocab*", "merges*"],
+    "ignore_patterns": ["*/*"],
+}
 
 
 def fetch_hub_model(model: HubModel) -> Path:
@@ -33,44 +40,71 @@ def fetch_hub_model(model: HubModel) -> Path:
     from huggingface_hub import snapshot_download
 
     with _explaining(model, "model"):
-        folder = Path(
-            snapshot_download(
-                model.repo, revision=model.revision, allow_patterns=list(MODEL_FILES), ignore_patterns=["*/*"]
-            )
-        )
+        folder = Path(snapshot_download(model.repo, revision=model.revision, **FILES))
     _check_commit(model, folder.name)
     index = folder / INDEX
-    wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
-    if missing := sorted(file for file in wanted if not (folder / file).is_file()):
-        raise UserError(f"model {model.repo}: {missing[0]} is not in {folder}; delete that folder and fetch it again")
+    weights = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
+    if missing := sorted(file for file in {*REQUIRED, *weights} if not (folder / file).is_file()):
+        raise UserError(f"model {model.repo}: {missing[0]} is not in {folder}; delete that folder, and fetch it online")
     if not list(folder.glob("*.safetensors")):
         raise UserError(
-            f"model {model.repo} holds no safetensors at {model.revision}, and nothing else is loaded; a conversion may"
+            f"model {model.repo} has no safetensors at {model.revision}, and nothing else is loaded; a conversion may"
             f" wait among its pull requests (https://huggingface.co/{model.repo}/discussions), as revision: refs/pr/N"
         )
     return folder
 
 
+def cached_hub_model(repo: str, commit: str) -> Path:
+    """Return the folder of a model that was fetched before.
+
+    Raises:
+        UserError: it is not in the hub's cache any more.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo, revision=commit, local_files_only=True, **FILES))
+    except LocalEntryNotFoundError as error:
+        raise UserError(
+            f"model {repo} at {commit[:12]} is not in the cache {constants.HF_HUB_CACHE} any more; `dvc repro -f"
+            " fetch-model@KEY` fetches it again, and HF_HOME says where the cache lies"
+        ) from error
+
+
 def fetch_hub_config(model: HubModel) -> Path:
-    """Return the folder with a model's config.json alone, for what only asks for shapes.
+    """Return a folder with a model's config.json, for what only asks for shapes.
+
+    It is kept apart from the hub's cache, where a folder that holds nothing else would pass for the model.
 
     Raises:
         UserError: as `fetch_hub_model`.
     """
-    return _download(model, "model", "config.json").parent
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(model.repo, CONFIG, revision=model.revision)
+    if isinstance(cached, str):
+        return Path(cached).parent
+    folder = DOWNLOADS / "configs" / model.repo / (model.commit or model.revision)
+    if not (folder / CONFIG).is_file():
+        with _explaining(model, "model"):
+            hf_hub_download(model.repo, CONFIG, revision=model.revision, local_dir=folder)
+    return folder
 
 
-def fetch_hub_records(dataset: HubDataset) -> list[dict[str, Any]]:
-    """Return the records of a dataset's file: Parquet, or JSON lines that may be compressed.
+def fetch_hub_records(dataset: HubDataset) -> Iterator[dict[str, Any]]:
+    """Yield the records of a dataset's file: Parquet, or JSON lines that may be compressed.
 
     Raises:
         UserError: as `fetch_hub_model`.
     """
     path = _download(dataset, "dataset", dataset.file)
     if path.suffix == ".parquet":
-        return pq.read_table(path).to_pylist()
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+        return
     with pa.input_stream(path, compression="detect") as stream:
-        return [json.loads(line) for line in stream.read().splitlines()]
+        yield from map(json.loads, io.TextIOWrapper(stream, encoding="utf-8"))
 
 
 def _download(repository: HubRepository, kind: Kind, file: str) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 RECORD = "model.json"
+HUB = "hub:"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class ModelRecord:
     """What fetch-model leaves behind.
 
     Attributes:
-        weights: the transformers folder, relative to the repository or absolute.
+        weights: the transformers folder, relative to the repository or absolute; or hub:REPO@COMMIT, so that the record
+            is the same wherever the hub's cache lies.
         sha256: identity of configuration and weights together.
         tokenizer_sha256: identity of the tokenizer's files.
         origin: what it was made from, for people.
@@ -54,13 +56,26 @@ class ModelRecord:
     def load(cls, key: str) -> ModelRecord:
         return cls(**read_json(model_folder(key) / RECORD))
 
+    @property
+    def folder(self) -> Path:
+        """The transformers folder.
+
+        Raises:
+            UserError: the hub's cache does not hold it any more.
+        """
+        if not self.weights.startswith(HUB):
+            return Path(self.weights)
+        from bench.hub import cached_hub_model
+
+        return cached_hub_model(*self.weights.removeprefix(HUB).split("@"))
+
     def save(self, folder: Path) -> None:
         write_json(folder / RECORD, asdict(self))
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.weights)
+        return AutoTokenizer.from_pretrained(self.folder)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, passages: list[str]) -> list[int]:

@@ -42,14 +42,23 @@ class CellResult:
     records: dict[str, Any]
 
     @property
-    def mean_accuracy(self) -> float:
-        """Unweighted mean of the tasks' `acc`."""
-        return fmean(task["acc"] for task in self.summary["tasks"].values())
+    def diverged(self) -> bool:
+        """Whether some number that was measured is not finite; then nothing is a share of anything."""
+        return self.summary["diverged"]
 
     @property
-    def mean_margin(self) -> float:
-        """Unweighted mean over tasks of the mean margin of the right choice, in nats."""
-        return fmean(task["margin"] for task in self.summary["tasks"].values())
+    def mean_accuracy(self) -> float | None:
+        """Unweighted mean of the tasks' `acc`; None if one diverged."""
+        return self._mean("acc")
+
+    @property
+    def mean_margin(self) -> float | None:
+        """Unweighted mean over tasks of the mean margin of the right choice, in nats; None if one diverged."""
+        return self._mean("margin")
+
+    def _mean(self, name: str) -> float | None:
+        values = [task[name] for task in self.summary["tasks"].values()]
+        return None if None in values else fmean(values)
 
     def measure(self, name: str) -> list[Array]:
         """Return the per-item values of a measure, a stratum a task or a text, higher is better."""
@@ -60,12 +69,12 @@ class CellResult:
 
 
 def load_results(params: Params) -> dict[str, CellResult]:
-    """Read the scores of the suite's cells, of those that have any of their present configuration.
+    """Read the scores of the suite's cells, of those that were made and scored as params.yaml says now.
 
     Raises:
-        UserError: two cells were scored under different protocols.
+        UserError: two cells were scored on different data, or by different versions of a task.
     """
-    loaded = {key: _load(key, cell) for key, cell in params.cells.items()}
+    loaded = {key: _load(params, key) for key in params.cells}
     results = {key: result for key, result in loaded.items() if result is not None}
     protocols: dict[str, list[str]] = {}
     for key, result in results.items():
@@ -77,13 +86,14 @@ def load_results(params: Params) -> dict[str, CellResult]:
 
 
 def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict[str, Recovery]]:
-    """Return, for every cell with a baseline, what it recovers in each measure, if all three it takes were measured."""
+    """Return, for every cell with a baseline, what it recovers in each measure, if all three it takes were measured and
+    none diverged."""
     found = {}
     for key, base in params.report.baselines.items():
         reference = params.reference(key)
         if reference is None:
             raise UserError(f"report.baselines.{key}: the suite has no full-precision cell of the same model")
-        if not {reference, base, key} <= results.keys():
+        if not {reference, base, key} <= results.keys() or any(results[k].diverged for k in (reference, base, key)):
             continue
         trio = [results[name] for name in (reference, base, key)]
         if len({tuple((i.task, i.doc_hash) for i in result.items) for result in trio}) > 1:
@@ -123,13 +133,16 @@ def _method_label(method: Method) -> str:
     return f"{NAMES.get(key, key)} ({', '.join(parts)})" if parts else NAMES.get(key, key)
 
 
-def _load(key: str, cell: Cell) -> CellResult | None:
+def _load(params: Params, key: str) -> CellResult | None:
     scores, artefacts = score_folder(key), artefact_folder(key)
     if not (scores / "summary.json").is_file() or not (artefacts / "record.json").is_file():
         return None
     records = {"reconstruct": read_json(artefacts / "record.json"), "score": read_json(scores / "record.json")}
-    if records["reconstruct"]["recipe"] != cell.describe():
+    made, scored = records["reconstruct"], records["score"]
+    if made["recipe"] != params.cells[key].describe() or made["made_with"] != params.made_with(key):
         return None  # it was edited since
+    if scored["scored_with"] != params.scored_with():
+        return None  # the protocol was
     with (artefacts / "losses.csv").open(newline="") as handle:
         losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
     summary = read_json(scores / "summary.json")

@@ -42,6 +42,8 @@ def run(params: Params, keys: list[str]) -> None:
     dvc = Path(sys.executable).with_name("dvc")
     scores = [f"score@{key}" for key in keys]
     failed = subprocess.run([dvc, "repro", "--keep-going", *scores], check=False).returncode
+    for folder in ("artefacts", "scores"):  # the report depends on them, whether a cell was run or not
+        Path(folder).mkdir(exist_ok=True)
     # Alone: the report depends on the folders of all cells, so that DVC would run them all first.
     rendered = subprocess.run([dvc, "repro", "--single-item", f"report@{params.suite}"], check=False).returncode
     if failed or rendered:

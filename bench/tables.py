@@ -70,8 +70,8 @@ def quality_table(params: Params, results: dict[str, CellResult]) -> str:
             [
                 *names,
                 *(_number(result.summary["perplexity"][text], 2) for text in texts),
-                *(_number(100 * result.summary["tasks"][task]["acc"], 1) for task in tasks),
-                _number(100 * result.mean_accuracy, 2),
+                *(_percent(result.summary["tasks"][task]["acc"], 1) for task in tasks),
+                _percent(result.mean_accuracy, 2),
                 _number(result.mean_margin, 3),
             ]
         )
@@ -128,14 +128,17 @@ def name_headers(params: Params) -> list[str]:
 
 def caution(params: Params, results: dict[str, CellResult]) -> str:
     """Say from the items themselves how far they reach."""
-    last, called = list(results.values())[-1], labels(params)
+    finite = {key: result for key, result in results.items() if not result.diverged}
+    if not finite:
+        return "Every cell diverged: there is nothing to compare."
+    last, called = list(finite.values())[-1], labels(params)
     strata = [np.stack([values], axis=1) for values in last.measure("accuracy")]
     spread = resampled_means(strata, 2000, f"caution/{last.key}").std()
     text = (
         f"**How little this decides:** {len(last.items)} items fix one cell's mean accuracy only to about"
         f" ±{196 * spread:.0f} points, while the differences in question are a few points or less"
     )
-    base = results.get(params.report.baselines.get(last.key, ""))
+    base = finite.get(params.report.baselines.get(last.key, ""))
     if base:
         pairs = list(zip(base.items, last.items, strict=True))
         won = sum(new.correct and not old.correct for old, new in pairs)
@@ -156,6 +159,10 @@ def _share(measured: Recovery, factor: float, unit: str) -> str:
 def _interval(interval: Interval, factor: float, digits: int) -> str:
     point, low, high = (factor * value for value in (interval.point, interval.low, interval.high))
     return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _percent(value: float | None, digits: int) -> str:
+    return _number(None if value is None else 100 * value, digits)
 
 
 def _number(value: float | None, digits: int) -> str:

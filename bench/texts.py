@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from bench.config import Calibration, ScoredText
 from bench.models import tokenize
-from bench.records import read_json
 from swq.calibration import awq_packed, gptq_documents, gptq_joined, sample_windows
+from swq.errors import UserError
 from swq.perplexity import text_windows
 
 if TYPE_CHECKING:
@@ -19,23 +20,31 @@ if TYPE_CHECKING:
 
 
 class Text:
-    """One text of a corpus: passages, tokenized as one or one at a time, with the tokenizer's own start token."""
+    """One text of a corpus: passages, tokenized as one or one at a time, with the tokenizer's own start token.
+
+    Attributes:
+        n_passages: how many there are. They stay packed: the Pile's validation split is gigabytes as Python strings.
+    """
 
     def __init__(self, corpus: Path, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.passages: list[str] = read_json(corpus / f"texts/{name}.json")
+        path = corpus / f"texts/{name}.parquet"
+        if not path.is_file():
+            raise UserError(f"there is no {path}; run the stage that writes it")
+        self._passages = pq.read_table(path).column("text")
+        self.n_passages = len(self._passages)
         self._tokenizer = tokenizer
 
     def joined(self) -> Tensor:
         """Return (L,) int64: all passages, with a blank line between them."""
-        return self._tokens(self.passages)
+        return self._tokens(self._passages.to_pylist())
 
     def document(self, index: int) -> Tensor:
         """Return (L,) int64: one passage as it is."""
-        return self._tokens([self.passages[index]])
+        return self._tokens([self._passages[index].as_py()])
 
     def stripped_document(self, index: int) -> Tensor:
         """Return (L,) int64: one passage without blanks around it."""
-        return self._tokens([self.passages[index].strip()])
+        return self._tokens([self._passages[index].as_py().strip()])
 
     def _tokens(self, passages: list[str]) -> Tensor:
         return torch.tensor(tokenize(self._tokenizer, passages), dtype=torch.int64)
@@ -45,9 +54,9 @@ def calibration_samples(text: Text, settings: Calibration) -> Tensor:
     """Return the samples (n, seq_len) int64 that a calibration asks for."""
     size = (settings.n_samples, settings.seq_len, settings.seed)
     if settings.sampling == "gptq-documents":
-        return gptq_documents(text.document, len(text.passages), *size)
+        return gptq_documents(text.document, text.n_passages, *size)
     if settings.sampling == "awq-packed":
-        return awq_packed(text.stripped_document, len(text.passages), *size)
+        return awq_packed(text.stripped_document, text.n_passages, *size)
     return (gptq_joined if settings.sampling == "gptq-joined" else sample_windows)(text.joined(), *size)
 
 
@@ -55,5 +64,5 @@ def scored_windows(text: Text, settings: ScoredText, seq_len: int) -> Tensor:
     """Return the windows (n, seq_len) int64 that perplexity is measured on."""
     if settings.sampling == "gptq-documents":
         assert settings.n_windows is not None
-        return gptq_documents(text.document, len(text.passages), settings.n_windows, seq_len, settings.seed)
+        return gptq_documents(text.document, text.n_passages, settings.n_windows, seq_len, settings.seed)
     return text_windows(text.joined(), seq_len, settings.n_windows)

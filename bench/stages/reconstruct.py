@@ -37,6 +37,7 @@ def reconstruct(params: Params, key: str) -> str:
     calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.needs_calibration else None
     facts = {
         "recipe": cell.describe(),
+        "made_with": params.made_with(key),
         "preset": cell.preset,
         "model_sha256": record.sha256,
         "calibration_sha256": sha256_file(tokens_file),
@@ -44,7 +45,7 @@ def reconstruct(params: Params, key: str) -> str:
     }
     resume = ResumeFolder(RESUME, _fingerprint(cell.recipe, cell.precision, str(fabric.device), facts))
     with recording(folder / "record.json", cell=key, device=str(fabric.device), **facts) as stage:
-        model = DecoderModel.open(Path(record.weights))
+        model = DecoderModel.open(record.folder)
         blocks = list(walk(fabric, model, cell.recipe, calibration, resume))
         artefact = _artefact(cell.method_name, cell.recipe, record.sha256, blocks)
         artefact.save(folder / "quantized.safetensors")

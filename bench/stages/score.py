@@ -41,7 +41,8 @@ def score(params: Params, key: str) -> str:
     model_record = ModelRecord.load(params.cells[key].model)
     tokenizer = model_record.tokenizer()
     with atomic_folder(score_folder(key)) as folder:
-        with recording(folder / "record.json", cell=key, device=str(fabric.device), corpus=manifest) as stage:
+        facts = {"device": str(fabric.device), "corpus": manifest, "scored_with": params.scored_with()}
+        with recording(folder / "record.json", cell=key, **facts) as stage:
             model = _open_model(model_record, key, params.protocol.dtype, fabric.device)
             (folder / "token_losses").mkdir()
             perplexity = _write_token_losses(
@@ -53,7 +54,7 @@ def score(params: Params, key: str) -> str:
             "protocol_sha256": protocol_hash(params.protocol, manifest, stage["task_versions"]),
             "model_sha256": model_record.sha256,
             "perplexity": perplexity,
-            "diverged": None in perplexity.values(),
+            "diverged": None in perplexity.values() or any(item.diverged for item in items),
             "tasks": {task: _task_means([i for i in items if i.task == task]) for task in params.protocol.tasks},
         }
         write_json(folder / "summary.json", summary)
@@ -71,7 +72,7 @@ def _open_model(record: ModelRecord, key: str, dtype: str, device: torch.device)
 
     artefact = Artefact.load(artefact_folder(key) / "quantized.safetensors")
     artefact.check_made_from(record.sha256)
-    model = DecoderModel.open(Path(record.weights), getattr(torch, dtype), artefact.over)
+    model = DecoderModel.open(record.folder, getattr(torch, dtype), artefact.over)
     language_model, resident = stream(model, device, free_memory(device))
     if resident < len(model.blocks):
         print(f"{resident} of {len(model.blocks)} blocks fit on {device}; the others are read again at every pass")
@@ -106,9 +107,10 @@ def _perplexity(losses: NDArray[np.float32]) -> float | None:
 
 
 def _task_means(items: list[Item]) -> dict[str, Any]:
+    diverged = any(item.diverged for item in items)
     return {
-        "acc": fmean(item.correct for item in items),
-        "margin": fmean(item.margin for item in items),
+        "acc": None if diverged else fmean(item.correct for item in items),
+        "margin": None if diverged else fmean(item.margin for item in items),
         "n_items": len(items),
     }
 
