@@ -5,6 +5,7 @@ Unknown keys and impossible values end in one line that names the key, the value
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -120,7 +121,6 @@ class Report(Strict):
     """What the tables compare: each cell with the one whose loss it is meant to recover."""
 
     baselines: dict[str, str] = Field(default_factory=dict)
-    n_resamples: int = Field(default=10_000, ge=100)
     notes: tuple[str, ...] = ()
 
 
@@ -200,6 +200,13 @@ class Params(Strict):
             corpus = self.corpora[calibration.corpus]
             parts |= {"calibration": calibration.model_dump(mode="json"), "corpus": corpus.model_dump(mode="json")}
         return parts
+
+    def apart_from_seed(self, key: str) -> str:
+        """Return what decides cell `key`'s row but for its seed and its calibration's: seeds of one row share it."""
+        cell = self.cells[key]
+        calibration = self.calibrations[cell.calibration].model_dump(exclude={"seed"})
+        recipe = cell.describe().removesuffix(f" seed {cell.seed}")
+        return json.dumps([cell.model, recipe, calibration])
 
     def scored_with(self) -> dict[str, Any]:
         """Return the sections that decide how cells are scored, as JSON would hold them."""

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from bench.config import Params
 from bench.results import MEASURES, CellResult, labels
-from bench.statistics import Interval, Recovery
+from bench.statistics import Recovery
 
 METADATA = {"Software": None}  # no version stamp: the same numbers give the same bytes
 
@@ -30,7 +30,7 @@ def plot_recovered(
     )
     for place, (measure, axes) in enumerate(zip(MEASURES, panels, strict=True)):
         for row, key in enumerate(recovered):
-            _plot_share(axes, row, recovered[key][measure].share, f"C{place}")
+            _plot_share(axes, row, recovered[key][measure], f"C{place}")
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set(title=f"of lost {measure.replace('_', '-')}", xlabel="%")
     panels[0].set_yticks(range(len(names)), names)
@@ -40,9 +40,10 @@ def plot_recovered(
     plt.close(figure)
 
 
-def _plot_share(axes: Axes, row: int, share: Interval | None, color: str) -> None:
+def _plot_share(axes: Axes, row: int, recovered: Recovery, color: str) -> None:
+    share = recovered.share
     if share is None:
-        axes.annotate("n/a: nothing clearly lost", (0, row), va="center", fontsize=8, color="gray")
+        axes.annotate(f"n/a: {recovered.withheld}", (0, row), va="center", fontsize=8, color="gray")
         return
     ends = [[100 * (share.point - share.low)], [100 * (share.high - share.point)]]
     axes.errorbar(100 * share.point, row, xerr=ends, fmt="o", capsize=4, color=color)

@@ -15,7 +15,7 @@ from bench.config import Params
 from bench.harness import Item, read_items
 from bench.paths import artefact_folder, score_folder
 from bench.records import read_json
-from bench.statistics import Array, Recovery, recovery, segment_means
+from bench.statistics import Array, Recovery, Stratum, recovery, segment_means
 from swq.errors import UserError
 from swq.methods import METHODS
 from swq.methods.awq import AWQ
@@ -95,29 +95,58 @@ def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict
             raise UserError(f"report.baselines.{key}: the suite has no full-precision cell of the same model")
         if not {reference, base, key} <= results.keys() or any(results[k].diverged for k in (reference, base, key)):
             continue
-        trio = [results[name] for name in (reference, base, key)]
-        if len({tuple((i.task, i.doc_hash) for i in result.items) for result in trio}) > 1:
-            raise UserError(f"report.baselines.{key}: {reference}, {base} and {key} were scored on different documents")
-        found[key] = {
-            name: recovery(
-                [np.stack(columns, axis=1) for columns in zip(*(r.measure(name) for r in trio), strict=True)],
-                params.report.n_resamples,
-                f"{key}/{base}/{reference}/{name}",
-            )
-            for name in MEASURES
-        }
+        found[key] = _compare(results[reference], [(results[base], results[key])])
     return found
+
+
+def seed_recoveries(params: Params, results: dict[str, CellResult]) -> dict[tuple[str, ...], dict[str, Recovery]]:
+    """Return what is recovered over several seeds, by the cells that differ in their seed alone.
+
+    Their calibrations may differ in its seed too. Each cell's base must have been measured, and none may have diverged.
+
+    Raises:
+        UserError: as `recoveries`.
+    """
+    groups: dict[str, list[str]] = {}
+    for key in recoveries(params, results):
+        groups.setdefault(params.apart_from_seed(key), []).append(key)
+    found = {}
+    for keys in groups.values():
+        reference = params.reference(keys[0])
+        if len(keys) > 1 and reference is not None:
+            pairs = [(results[params.report.baselines[key]], results[key]) for key in keys]
+            found[tuple(keys)] = _compare(results[reference], pairs)
+    return found
+
+
+def _compare(reference: CellResult, pairs: list[tuple[CellResult, CellResult]]) -> dict[str, Recovery]:
+    """Return what the second of each pair recovers of what the first lost, in every measure; a pair is a seed."""
+    everyone = [reference, *(result for pair in pairs for result in pair)]
+    if len({tuple((i.task, i.doc_hash) for i in result.items) for result in everyone}) > 1:
+        keys = ", ".join(result.key for result in everyone)
+        raise UserError(f"these cells were scored on different documents and cannot be compared: {keys}")
+
+    def strata(name: str) -> list[Stratum]:
+        whole = reference.measure(name)
+        bases, treated = ([result.measure(name) for result in side] for side in zip(*pairs, strict=True))
+        return [
+            Stratum(values, np.stack([b[place] for b in bases]), np.stack([t[place] for t in treated]))
+            for place, values in enumerate(whole)
+        ]
+
+    return {name: recovery(strata(name)) for name in MEASURES}
 
 
 def labels(params: Params) -> dict[str, str]:
     """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; with its key where that tells no two apart."""
-    names = {key: _label(cell) for key, cell in params.cells.items()}
+    names = {key: label(cell) for key, cell in params.cells.items()}
     rows = {key: (names[key], cell.scheme, cell.model) for key, cell in params.cells.items()}
     twins = [row for row, count in Counter(rows.values()).items() if count > 1]  # seeds or epochs apart
     return {key: f"{name} ({key})" if rows[key] in twins else name for key, name in names.items()}
 
 
-def _label(cell: Cell) -> str:
+def label(cell: Cell) -> str:
+    """Return a cell's name for people; cells that differ in numbers alone share it."""
     name = _method_label(cell.method)
     return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
 

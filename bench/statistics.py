@@ -1,23 +1,39 @@
-"""How much of what quantization lost a cell recovers, with an interval that is paired over items.
+"""How much of what quantization lost a cell recovers, with an interval that is paired over items and knows of seeds.
 
 recovered share = (treated - base) / (reference - base), e.g. (acc(OmniQuant+SW) - acc(OmniQuant)) / (acc(FP) -
-acc(OmniQuant)), on the unweighted mean over strata (tasks). The same resampled items serve reference, base and treated:
-most items behave alike in all three, so pairing removes most of the noise of which items were drawn.
+acc(OmniQuant)), on the unweighted mean over strata (tasks, or texts). Every item is scored by reference, base and
+treated alike, and base and treated were made once per seed.
 
-The interval is over items alone: it is conditional on the seed that made the cells.
+Items and seeds are both drawn from more than were looked at, so both are random effects of a two-way layout without
+replication (Searle, Casella, McCulloch, Variance Components, ch. 4). The variance of a mean over items and seeds is
+
+    V = V_items + max(0, V_seeds - V_rest)
+
+with V_items the variance between items' means over seeds over the number of items (stratified), V_seeds that between
+seeds' means over their number, and V_rest what both already hold of the interaction. Degrees of freedom are
+Satterthwaite's. Below `MIN_SEEDS` seeds V is V_items alone: the interval is then conditional on these seeds.
+
+The interval of the share is Fieller's: all shares r for which (treated - base) - r (reference - base) is not clearly
+different from 0. It is bounded exactly where (reference - base) is clearly different from 0; where that is not clearly
+above 0 there is nothing to take a share of, and it is suppressed.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import brentq
 
 Array = NDArray[np.float64]
 LEVEL = 0.95
-RESAMPLES_AT_ONCE = 250  # bounds the memory of whole task sets
+MIN_SEEDS = 5
+MIN_DIFFERENT = 10  # items that base and treated must differ in
+FARTHEST = 1e6  # a share beyond this is as good as unbounded
 
 
 @dataclass(frozen=True)
@@ -28,10 +44,24 @@ class Interval:
     low: float
     high: float
 
-    @classmethod
-    def of(cls, point: float, resampled: Array) -> Interval:
-        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return cls(float(point), float(low), float(high))
+
+@dataclass(frozen=True)
+class Stratum:
+    """The items of one task or text, higher is better.
+
+    Attributes:
+        reference: (n_items,) of the full-precision model.
+        base: (n_seeds, n_items).
+        treated: (n_seeds, n_items); row s was made with the same seed as base's.
+    """
+
+    reference: Array
+    base: Array
+    treated: Array
+
+    def contrasts(self) -> Array:
+        """Return (2, n_seeds, n_items): what each item gained, and what it had lost."""
+        return np.stack([self.treated - self.base, self.reference - self.base])
 
 
 @dataclass(frozen=True)
@@ -41,49 +71,81 @@ class Recovery:
     Attributes:
         lost: reference minus base.
         gained: treated minus base.
-        share: gained / lost, as a fraction; None where `lost` is not clearly above zero.
+        share: gained / lost, as a fraction; None where it is withheld.
+        withheld: why there is no share; None where there is one.
+        n_items: items of all strata.
+        n_seeds: seeds; below MIN_SEEDS the intervals are conditional on these.
     """
 
     lost: Interval
     gained: Interval
     share: Interval | None
+    withheld: str | None
+    n_items: int
+    n_seeds: int
 
 
-def recovery(strata: list[Array], n_resamples: int, key: str) -> Recovery:
-    """Bootstrap a recovered share, paired over items and stratified.
+@dataclass(frozen=True)
+class _Moments:
+    """Means of (gained, lost) and the covariance matrices (2, 2) that make up that of the means."""
+
+    means: Array
+    items: Array
+    seeds: Array
+    rest: Array
+    items_df: float
+    rest_df: float
+    n_seeds: int
+
+    def variance(self, direction: Array) -> tuple[float, float]:
+        """Return the variance of a combination of gained and lost, and its degrees of freedom."""
+        items, seeds, rest = (float(direction @ part @ direction) for part in (self.items, self.seeds, self.rest))
+        if self.n_seeds < MIN_SEEDS or seeds <= rest:
+            return items, self.items_df
+        total = items + seeds - rest
+        spread = items**2 / self.items_df + seeds**2 / (self.n_seeds - 1) + rest**2 / self.rest_df
+        return total, total**2 / spread if spread else self.items_df
+
+
+def recovery(strata: list[Stratum]) -> Recovery:
+    """Return what was lost, gained and recovered, with intervals."""
+    moments = _moments(strata)
+    gained, lost = (float(value) for value in moments.means)
+    share = _fieller(moments)
+    n_different = sum(int((stratum.treated != stratum.base).sum()) for stratum in strata)
+    withheld = None
+    if share is None:
+        withheld = "nothing clearly lost"
+    elif n_different < MIN_DIFFERENT:  # of so few answers not even the variance is known
+        share, withheld = None, f"only {n_different} items differ from the base"
+    return Recovery(
+        lost=_interval(lost, *moments.variance(np.array([0.0, 1.0]))),
+        gained=_interval(gained, *moments.variance(np.array([1.0, 0.0]))),
+        share=share,
+        withheld=withheld,
+        n_items=sum(len(stratum.reference) for stratum in strata),
+        n_seeds=moments.n_seeds,
+    )
+
+
+def mean_interval(strata: list[Array]) -> Interval:
+    """Return the unweighted mean over strata of their items' means, with its interval over items."""
+    point = float(np.mean([stratum.mean() for stratum in strata]))
+    parts = [stratum.var(ddof=1) / len(stratum) / len(strata) ** 2 if len(stratum) > 1 else 0.0 for stratum in strata]
+    return _interval(point, float(sum(parts)), _satterthwaite(parts, [len(stratum) - 1 for stratum in strata]))
+
+
+def mcnemar(base: Array, treated: Array) -> tuple[int, int, float]:
+    """Return how many answers became right, how many wrong, and the exact two-sided p-value that chance did it.
 
     Args:
-        strata: one (n_items, 3) array per stratum with columns reference, base, treated; higher is better.
-        n_resamples: bootstrap resamples.
-        key: names this comparison; its random draws depend on nothing else.
+        base: (n_items,) of 0 and 1.
+        treated: (n_items,), the same items.
+
+    Source: McNemar (1947), in its exact form a binomial test of the discordant items.
     """
-    point = np.mean([stratum.mean(axis=0) for stratum in strata], axis=0)
-    means = resampled_means(strata, n_resamples, key)
-    reference, base, treated = means.T
-    lost = Interval.of(point[0] - point[1], reference - base)
-    gained = Interval.of(point[2] - point[1], treated - base)
-    if lost.low <= 0:
-        return Recovery(lost, gained, None)
-    # A few resamples may still lose nothing; their ratio has no meaning and counts as unbounded on its own side.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (treated - base) / (reference - base)
-    unbounded = np.sign(treated - base) * np.finfo(float).max
-    finite = np.where(reference > base, ratios, unbounded)
-    return Recovery(lost, gained, Interval.of(gained.point / lost.point, finite))
-
-
-def resampled_means(strata: list[Array], n_resamples: int, key: str) -> Array:
-    """Return (n_resamples, columns): the unweighted mean over strata of each resample's column means."""
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-    generator = np.random.default_rng(seed)
-    chunks = []
-    for start in range(0, n_resamples, RESAMPLES_AT_ONCE):
-        n = min(RESAMPLES_AT_ONCE, n_resamples - start)
-        drawn = [generator.integers(0, len(stratum), (n, len(stratum))) for stratum in strata]
-        chunks.append(
-            np.mean([stratum[index].mean(axis=1) for stratum, index in zip(strata, drawn, strict=True)], axis=0)
-        )
-    return np.concatenate(chunks)
+    won, lost = int(((treated == 1) & (base == 0)).sum()), int(((base == 1) & (treated == 0)).sum())
+    return won, lost, float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def segment_means(token_losses: Array, segment: int) -> Array:
@@ -95,3 +157,73 @@ def segment_means(token_losses: Array, segment: int) -> Array:
     """
     n_segments = max(1, round(token_losses.shape[1] / segment))
     return np.concatenate([[part.mean() for part in np.array_split(w, n_segments)] for w in token_losses])
+
+
+def _moments(strata: list[Stratum]) -> _Moments:
+    """Return means and covariances of (gained, lost) over all strata."""
+    weight = 1 / len(strata)
+    n_seeds = len(strata[0].base)
+    by_seed = np.zeros((2, n_seeds))
+    items, rest, items_parts, sizes = np.zeros((2, 2)), np.zeros((2, 2)), [], []
+    for stratum in strata:
+        values = stratum.contrasts()
+        n_items = values.shape[2]
+        of_seed, of_item = values.mean(axis=2), values.mean(axis=1)
+        by_seed += weight * of_seed
+        part = weight**2 * np.cov(of_item) / n_items if n_items > 1 else np.zeros((2, 2))
+        items += part
+        items_parts.append(float(np.trace(part)))
+        sizes.append(n_items - 1)
+        if min(n_seeds, n_items) > 1:
+            left = values - of_seed[:, :, None] - of_item[:, None, :] + values.mean(axis=(1, 2))[:, None, None]
+            flat = left.reshape(2, -1)
+            rest += weight**2 * (flat @ flat.T) / ((n_items - 1) * (n_seeds - 1)) / (n_items * n_seeds)
+    seeds = np.cov(by_seed) / n_seeds if n_seeds > 1 else np.zeros((2, 2))
+    return _Moments(
+        means=by_seed.mean(axis=1),
+        items=items,
+        seeds=seeds,
+        rest=rest,
+        items_df=_satterthwaite(items_parts, sizes),
+        rest_df=max(1.0, float(sum(sizes) * (n_seeds - 1))),
+        n_seeds=n_seeds,
+    )
+
+
+def _satterthwaite(parts: list[float], sizes: list[int]) -> float:
+    """Return the degrees of freedom of a sum of independent variances; at least 1."""
+    spread = sum(part**2 / max(1, size) for part, size in zip(parts, sizes, strict=True))
+    return max(1.0, sum(parts) ** 2 / spread) if spread else float(max(1, *sizes))
+
+
+def _interval(point: float, variance: float, df: float) -> Interval:
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(variance)
+    return Interval(point, point - reach, point + reach)
+
+
+def _fieller(moments: _Moments) -> Interval | None:
+    """Return the share with Fieller's interval, None where what was lost is not clearly above zero."""
+    gained, lost = (float(value) for value in moments.means)
+    lost_variance, lost_df = moments.variance(np.array([0.0, 1.0]))
+    if lost <= float(stats.t.ppf((1 + LEVEL) / 2, lost_df)) * math.sqrt(lost_variance):
+        return None
+    share = gained / lost
+
+    def excess(r: float) -> float:
+        """How far gained - r lost is from 0, beyond what chance explains."""
+        variance, df = moments.variance(np.array([1.0, -r]))
+        return abs(gained - r * lost) - float(stats.t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(variance)
+
+    low, high = _crossing(excess, share, -1.0), _crossing(excess, share, 1.0)
+    return Interval(share, low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def _crossing(excess: Callable[[float], float], start: float, direction: float) -> float:
+    """Return where `excess` rises above 0 first, going from `start` in a direction; unbounded gives infinity."""
+    step = 1e-3
+    while excess(start + direction * step) <= 0:
+        step *= 2
+        if step > FARTHEST:
+            return direction * math.inf
+    inner = start + direction * (step / 2 if step > 1e-3 else 0.0)
+    return float(brentq(excess, *sorted((inner, start + direction * step)))) if excess(inner) < 0 else inner

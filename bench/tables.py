@@ -6,8 +6,8 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.config import Params
-from bench.results import MEASURES, CellResult, labels
-from bench.statistics import LEVEL, Interval, Recovery, resampled_means
+from bench.results import MEASURES, CellResult, label, labels
+from bench.statistics import LEVEL, MIN_SEEDS, Interval, Recovery, mcnemar, mean_interval
 
 NOT_RUN = "not run"
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
@@ -15,7 +15,11 @@ SHORT = {"winogrande": "WinoG", "hellaswag": "HellaS", "arc_challenge": "ARC-c",
 
 
 def render(
-    params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]], published: str
+    params: Params,
+    results: dict[str, CellResult],
+    recovered: dict[str, dict[str, Recovery]],
+    over_seeds: dict[tuple[str, ...], dict[str, Recovery]],
+    published: str,
 ) -> str:
     """Return the whole page: what was measured, what was recovered, what it cost, and how little it decides.
 
@@ -28,10 +32,12 @@ def render(
         quality_table(params, results),
         "## Share of the loss that is recovered, and the cost",
         recovery_table(params, results, recovered),
-        f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval, paired over items and"
-        " conditional on this one seed. 'n/a' stands where the base has not clearly lost anything on these items, so"
-        " that there is nothing to take a share of; the difference to the base, with its interval, is given instead."
+        f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval (Fieller's, paired over items and"
+        " conditional on this one seed). 'n/a' stands where the base has not clearly lost anything on these items, or"
+        " where too few of them differ from the base to say; the difference to the base, with its interval, is given"
+        " instead."
         " Bits are those stored per weight of the quantized linears; embeddings and norms are as in FP.",
+        *([seeds_section(params, over_seeds)] if over_seeds else []),
         *([caution(params, results)] if results else []),
         *([published] if published else []),
         *params.report.notes,
@@ -91,10 +97,7 @@ def recovery_table(params: Params, results: dict[str, CellResult], recovered: di
         if result is None:
             rows.append([*row, NOT_RUN, *[""] * 5])
             continue
-        measured = ["", "", ""]
-        if shares:
-            factors = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
-            measured = [_share(shares[measure], *factors[measure]) for measure in MEASURES]
+        measured = _shares(shares) if shares else [""] * len(MEASURES)
         rows.append(
             [
                 *row,
@@ -107,6 +110,31 @@ def recovery_table(params: Params, results: dict[str, CellResult], recovered: di
     shares_of = [f"of {measure.replace('_', '-')}" for measure in MEASURES]
     headers = [*name_headers(params), "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
     return markdown(rows, headers, left=len(name_headers(params)) + 1)
+
+
+def seeds_section(params: Params, over_seeds: dict[tuple[str, ...], dict[str, Recovery]]) -> str:
+    """A row per row of the suite that was run with several seeds: what is recovered over all of them."""
+    several = [cell.model for cell in params.cells.values()]
+    rows = []
+    for keys, shares in over_seeds.items():
+        cell, base = params.cells[keys[0]], params.cells[params.report.baselines[keys[0]]]
+        n_seeds = next(iter(shares.values())).n_seeds
+        names = [*([cell.model] if len(set(several)) > 1 else []), label(cell), str(cell.scheme or ""), label(base)]
+        rows.append([*names, str(n_seeds), *_shares(shares)])
+    headers = [*name_headers(params), "base", "seeds", *(f"of {measure.replace('_', '-')}" for measure in MEASURES)]
+    return "\n\n".join(
+        [
+            "## Over seeds",
+            markdown(rows, headers, left=len(name_headers(params)) + 1),
+            "Here seeds are drawn at random like items, so that the interval holds for seeds that were not run; with"
+            f" fewer than {MIN_SEEDS} it is conditional on these seeds.",
+        ]
+    )
+
+
+def _shares(shares: dict[str, Recovery]) -> list[str]:
+    factors = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
+    return [_share(shares[measure], *factors[measure]) for measure in MEASURES]
 
 
 def cell_names(params: Params) -> dict[str, list[str]]:
@@ -132,18 +160,19 @@ def caution(params: Params, results: dict[str, CellResult]) -> str:
     if not finite:
         return "Every cell diverged: there is nothing to compare."
     last, called = list(finite.values())[-1], labels(params)
-    strata = [np.stack([values], axis=1) for values in last.measure("accuracy")]
-    spread = resampled_means(strata, 2000, f"caution/{last.key}").std()
+    spread = mean_interval(last.measure("accuracy"))
     text = (
         f"**How little this decides:** {len(last.items)} items fix one cell's mean accuracy only to about"
-        f" ±{196 * spread:.0f} points, while the differences in question are a few points or less"
+        f" ±{50 * (spread.high - spread.low):.0f} points, while the differences in question are a few points or less"
     )
     base = finite.get(params.report.baselines.get(last.key, ""))
     if base:
-        pairs = list(zip(base.items, last.items, strict=True))
-        won = sum(new.correct and not old.correct for old, new in pairs)
-        lost = sum(old.correct and not new.correct for old, new in pairs)
-        text += f"; from {called[base.key]} to {called[last.key]}, of the answers {won} became right and {lost} wrong"
+        answers = [np.concatenate(result.measure("accuracy")) for result in (base, last)]
+        won, lost, p = mcnemar(*answers)
+        text += (
+            f"; from {called[base.key]} to {called[last.key]}, of the answers {won} became right and {lost} wrong, as"
+            f" chance alone does with p = {p:.2f} (exact McNemar)"
+        )
     return text + (
         ". Read perplexity and margin first, and take the recovered share of accuracy here as a demonstration of the"
         " method, not as evidence."

@@ -82,7 +82,6 @@ def shrink(values: dict[str, Any]) -> None:
     values["protocol"] |= {"limit": 4}
     values["protocol"]["perplexity"]["seq_len"] = 64
     values["protocol"]["perplexity"]["texts"]["c4"]["n_windows"] = 4
-    values["report"]["n_resamples"] = 200
     for cell in values["cells"].values():
         if "precision" in cell:
             cell["precision"] = "32-true"

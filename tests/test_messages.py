@@ -224,7 +224,7 @@ def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -
     results = load_results(one_task)
     recovered = recoveries(one_task, results)
     assert set(recovered) == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
-    row = next(line for line in render(one_task, results, recovered, "").splitlines() if line.startswith("| RTN"))
+    row = next(line for line in render(one_task, results, recovered, {}, "").splitlines() if line.startswith("| RTN"))
     assert row.count("diverged") == 3
 
 
@@ -234,5 +234,5 @@ def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
         write_scores(one_task, key)
     results = load_results(one_task)
     assert set(recoveries(one_task, results)) == {"tiny-omniquant"}
-    page = render(one_task, results, recoveries(one_task, results), "")
+    page = render(one_task, results, recoveries(one_task, results), {}, "")
     assert "2 of 5 cells were not run" in page and len(re.findall(r"\| +not run +\|", page)) == 4

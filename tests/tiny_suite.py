@@ -170,7 +170,6 @@ def params() -> dict[str, Any]:
                 "tiny-omniquant-sw": "tiny-omniquant",
                 "tiny-tesseraq-sw": "tiny-omniquant",
             },
-            "n_resamples": 200,
             "notes": ["A random model."],
         },
     }

@@ -12,7 +12,7 @@ from bench.paths import result_folder
 from bench.plots import plot_losses, plot_recovered
 from bench.published import load_published
 from bench.records import write_json
-from bench.results import CellResult, load_results, recoveries
+from bench.results import CellResult, load_results, recoveries, seed_recoveries
 from bench.sources import HubModel
 from bench.statistics import Recovery
 from bench.tables import render
@@ -30,10 +30,10 @@ def report(params: Params) -> str:
     results = load_results(params)
     on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
     published = published_table(params, results, load_published()) if on_the_hub else ""
-    recovered = recoveries(params, results)
+    recovered, over_seeds = recoveries(params, results), seed_recoveries(params, results)
     metrics = {key: _metrics(result, recovered.get(key)) for key, result in results.items()}
     with atomic_folder(result_folder(params.suite)) as folder:
-        write_text(folder / TABLE, render(params, results, recovered, published))
+        write_text(folder / TABLE, render(params, results, recovered, over_seeds, published))
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
         if results:
