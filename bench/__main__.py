@@ -135,6 +135,21 @@ def estimate(
 
 
 @app.command()
+def verify(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
+) -> None:
+    """Hold the suite's results against the paper's claims. Exit status 0: nothing speaks against them; 2: something
+    does; 3: something is still open."""
+    import json
+
+    from bench.stages import verify as stage
+
+    findings, page, status = stage.verify(load_params())
+    typer.echo(json.dumps(stage.as_json(findings), indent=2) if as_json else page)
+    raise typer.Exit(status)
+
+
+@app.command()
 def run(model: Model = None, scheme: Scheme = None) -> None:
     """Run a slice of the suite with DVC, render the report and print it. Cells outside the slice stay as they are."""
     from bench.slices import run as run_slice

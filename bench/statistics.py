@@ -32,7 +32,7 @@ from scipy.optimize import brentq
 Array = NDArray[np.float64]
 LEVEL = 0.95
 MIN_SEEDS = 5
-MIN_DIFFERENT = 10  # items that base and treated must differ in
+MIN_DIFFERENT = 10  # items that base and treated must differ in, with some seed
 FARTHEST = 1e6  # a share beyond this is as good as unbounded
 
 
@@ -112,7 +112,7 @@ def recovery(strata: list[Stratum]) -> Recovery:
     moments = _moments(strata)
     gained, lost = (float(value) for value in moments.means)
     share = _fieller(moments)
-    n_different = sum(int((stratum.treated != stratum.base).sum()) for stratum in strata)
+    n_different = sum(int((stratum.treated != stratum.base).any(axis=0).sum()) for stratum in strata)
     withheld = None
     if share is None:
         withheld = "nothing clearly lost"

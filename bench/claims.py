@@ -1,0 +1,110 @@
+"""What a paper claims, and what an interval says of it. `conf/claims.yaml` is read here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from bench.strict import Strict, mistake, one_line
+from bench.tasks import TASKS
+from swq.errors import UserError, one_of
+
+CLAIMS = Path("conf/claims.yaml")
+Verdict = Literal[
+    "supported", "smaller than claimed", "larger than claimed", "contradicted", "inconclusive", "withheld", "not run"
+]
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class Claim(Strict):
+    """A range of recovered shares of lost accuracy, in percent.
+
+    Attributes:
+        model: its name on the hub.
+        method: the base method, as a configuration names it.
+        range: lowest and highest claimed share.
+        unknown: what the source leaves open.
+    """
+
+    model: str
+    method: str
+    range: tuple[Percent, Percent]
+    unknown: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Claim:
+        if self.range[0] > self.range[1]:
+            raise mistake(f"range {list(self.range)} must begin with its lower end")
+        return self
+
+
+class Tolerance(Strict):
+    """How far perplexities may be from the published ones, in percent, before the protocol is at fault."""
+
+    fp: Percent
+    rtn: Percent
+
+
+class Claims(Strict):
+    """The whole of conf/claims.yaml."""
+
+    source: str
+    tasks: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    tolerance: Tolerance
+    claims: dict[str, Claim]
+
+    @model_validator(mode="after")
+    def _known_tasks(self) -> Claims:
+        for task in self.tasks:
+            if task not in TASKS:
+                raise mistake(one_of("task", task, TASKS))
+        return self
+
+
+def load_claims(path: Path = CLAIMS) -> Claims:
+    """Read and validate a file of claims.
+
+    Raises:
+        UserError: one line that names the key, the value and what is allowed.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no {path} here; run from the repository's top folder")
+    try:
+        return Claims.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise UserError(f"{path}: {one_line(error)}") from error
+
+
+def judge(low: float, high: float, claimed: tuple[float, float]) -> Verdict:
+    """Say what an interval of the recovered share says of a claimed range; all three in one unit.
+
+    - contradicted: at or below 0, or holding 0 and ending below the range: whatever it is, it is not what was claimed;
+    - inconclusive: holding 0 and reaching into the range: the claim cannot be told from nothing;
+    - smaller than claimed: above 0 and below the range;
+    - larger than claimed: above the range;
+    - supported: above 0, with values in common with the range.
+    """
+    if high <= 0:
+        return "contradicted"
+    if low <= 0:
+        return "contradicted" if high < claimed[0] else "inconclusive"
+    if high < claimed[0]:
+        return "smaller than claimed"
+    return "larger than claimed" if low > claimed[1] else "supported"
+
+
+def more_needed(low: float, high: float, claimed: tuple[float, float]) -> float:
+    """Return how many times as many items and seeds would tell the claim's lower end from 0; at least 1.
+
+    An interval's width falls with the square root of both. It must be narrower on either side than the lower end is far
+    from 0.
+    """
+    reach = (high - low) / 2
+    return max(1.0, math.ceil(10 * (reach / claimed[0]) ** 2) / 10)

@@ -1,0 +1,166 @@
+"""Claims, what an interval says of them, and what is said of a suite that ran in part, wrongly, or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from bench.claims import judge, load_claims, more_needed
+from bench.config import Params, load_params
+from bench.harness import Item, write_items
+from bench.paths import artefact_folder, score_folder
+from bench.records import write_json
+from bench.stages.verify import verify
+from swq.errors import UserError
+from tests import tiny_suite
+
+ROOT = Path(__file__).parent.parent
+CLAIMED = (4.12, 20.37)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (2.0, 9.0, "supported"),
+        (5.0, 6.0, "supported"),
+        (0.5, 4.2, "supported"),
+        (1.0, 4.0, "smaller than claimed"),
+        (21.0, 40.0, "larger than claimed"),
+        (-3.0, -1.0, "contradicted"),
+        (-3.0, 0.0, "contradicted"),
+        (-2.0, 4.0, "contradicted"),
+        (-2.0, 5.0, "inconclusive"),
+        (0.0, 5.0, "inconclusive"),
+        (-50.0, 90.0, "inconclusive"),
+    ],
+)
+def test_predicate(low: float, high: float, verdict: str) -> None:
+    assert judge(low, high, CLAIMED) == verdict
+
+
+def test_what_more_an_answer_needs_goes_with_the_square() -> None:
+    assert more_needed(-8.24, 8.24, CLAIMED) == pytest.approx(4.0)
+    assert more_needed(3.0, 5.0, CLAIMED) == 1.0
+
+
+def test_committed_claims_are_the_abstracts() -> None:
+    claims = load_claims(ROOT / "conf/claims.yaml")
+    assert {name: claim.range for name, claim in claims.claims.items()} == {
+        "omniquant-llama-2-7b": (4.12, 20.37),
+        "omniquant-opt-6.7b": (0.93, 7.65),
+        "omniquant-llama-2-13b": (2.26, 6.20),
+        "tesseraq-llama-2-7b": (3.63, 7.63),
+        "tesseraq-llama-2-13b": (3.63, 7.63),
+        "tesseraq-opt-6.7b": (3.63, 7.63),
+    }
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda v: v["claims"]["omniquant-llama-2-7b"].update(range=[7, 3]), "must begin with its lower end"),
+        (lambda v: v["claims"]["omniquant-llama-2-7b"].update(rnge=[3, 7]), "unknown key 'rnge'"),
+        (lambda v: v.update(tasks=["pika"]), "unknown task 'pika'"),
+        (lambda v: v["tolerance"].update(fp=-1), "tolerance.fp"),
+    ],
+)
+def test_mistake_in_a_claim_is_named(tmp_path: Path, edit: Any, said: str) -> None:
+    values = yaml.safe_load((ROOT / "conf/claims.yaml").read_text())
+    edit(values)
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match=said):
+        load_claims(tmp_path / "claims.yaml")
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A suite about OPT-6.7B, nothing of it run: OmniQuant with and without SW, three seeds, one scheme."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    values = tiny_suite.params()
+    values["models"]["tiny"] = {"source": "hub", "repo": "facebook/opt-6.7b", "revision": "0" * 40}
+    cells, baselines = {name: values["cells"][f"tiny-{name}"] for name in ("fp", "rtn")}, {}
+    for seed in range(3):
+        for name in ("omniquant", "omniquant-sw"):
+            cells[f"{name}-{seed}"] = values["cells"][f"tiny-{name}"] | {"seed": seed}
+        baselines[f"omniquant-sw-{seed}"] = f"omniquant-{seed}"
+    values |= {"cells": cells, "report": {"baselines": baselines}}
+    tiny_suite.write_params(tmp_path, values)
+    return load_params()
+
+
+def write_scores(params: Params, key: str, right: set[int], perplexity: float) -> None:
+    """Write scores of 100 documents of each task, of which those whose number modulo 100 is in `right` are right."""
+    scores, artefacts = score_folder(key), artefact_folder(key)
+    (scores / "token_losses").mkdir(parents=True)
+    artefacts.mkdir(parents=True)
+    items = [
+        Item(task, doc, f"{task}{doc}", 0, (-1.0, -2.0) if doc in right else (-2.0, -1.0))
+        for task in params.protocol.tasks
+        for doc in range(100)
+    ]
+    write_items(scores / "items.jsonl", items)
+    tasks = {task: {"acc": len(right) / 100, "margin": 0.0, "n_items": 100} for task in params.protocol.tasks}
+    summary = {"protocol_sha256": "p", "perplexity": {"wikitext2": perplexity}, "diverged": False, "tasks": tasks}
+    write_json(scores / "summary.json", summary)
+    np.save(scores / "token_losses/wikitext2.npy", np.ones((1, 4), dtype=np.float32))
+    (artefacts / "losses.csv").write_text("block,epoch,loss\n")
+    cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
+    write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
+    made = {"recipe": params.cells[key].describe(), "made_with": params.made_with(key)}
+    write_json(artefacts / "record.json", cost | made)
+
+
+def run(params: Params, gained: int, seeds: int = 3, fp_perplexity: float = 10.86) -> None:
+    """Write scores in which full precision has 80 of 100 right, the base 40, and SW `gained` more of each seed."""
+    write_scores(params, "fp", set(range(80)), fp_perplexity)
+    write_scores(params, "rtn", set(range(30)), 20.0)
+    for seed in range(seeds):
+        write_scores(params, f"omniquant-{seed}", set(range(40)), 15.0)
+        write_scores(params, f"omniquant-sw-{seed}", set(range(40 + gained)), 15.0)
+
+
+def test_nothing_was_run(params: Params) -> None:
+    findings, page, status = verify(params)
+    assert [(f.claim, f.verdict, f.n_items) for f in findings] == [("omniquant-opt-6.7b", "not run", 0)]
+    assert status == 3 and "**not run**" in page and "Not stated by the source" in page
+
+
+@pytest.mark.parametrize(
+    ("gained", "verdict", "status"),
+    [(2, "supported", 0), (12, "larger than claimed", 0), (-5, "contradicted", 2), (0, "withheld", 3)],
+)
+def test_verdict_follows_the_answers(params: Params, gained: int, verdict: str, status: int) -> None:
+    run(params, gained)
+    findings, _, found = verify(params)
+    assert [f.verdict for f in findings] == [verdict] and found == status
+    assert findings[0].n_items == 500 and findings[0].n_seeds == 3
+    assert "conditional on these seeds" in findings[0].why
+    if findings[0].share:
+        assert findings[0].share[0] == pytest.approx(100 * gained / 40)
+    assert json.dumps([f.claim for f in findings])
+
+
+def test_seeds_that_were_run_are_what_is_judged(params: Params) -> None:
+    run(params, 2, seeds=1)
+    findings, _, _ = verify(params)
+    assert findings[0].n_seeds == 1 and "conditional on this seed" in findings[0].why
+
+
+def test_wrong_protocol_comes_before_any_verdict(params: Params) -> None:
+    run(params, 2, fp_perplexity=11.2)
+    findings, page, status = verify(params)
+    assert findings[0].verdict == "protocol mismatch" and status == 2
+    assert "fp: wikitext2 perplexity 11.20, published 10.86 (OQA)" in page
+
+
+def test_suite_without_a_claim_says_so(params: Params) -> None:
+    tiny_suite.write_params(Path(), tiny_suite.params())
+    with pytest.raises(UserError, match="no claim is about a model of suite tiny"):
+        verify(load_params())
