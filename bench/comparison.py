@@ -7,10 +7,11 @@ from bench.config import Params
 from bench.published import Figure, Registry
 from bench.results import CellResult
 from bench.sources import HubModel
-from bench.tables import NOT_RUN, cell_names, markdown, name_headers
+from bench.table import Table
+from bench.tables import NOT_RUN, cell_names, name_headers
 
 
-def published_table(params: Params, results: dict[str, CellResult], registry: Registry) -> str:
+def published_table(params: Params, results: dict[str, CellResult], registry: Registry) -> list[str | Table]:
     """Return a section with a row per cell of which anything is published, and the sources; empty if there is none.
 
     A cell with a sliced-Wasserstein term has no published figures: its paper gives ranges of recovered shares only.
@@ -18,7 +19,7 @@ def published_table(params: Params, results: dict[str, CellResult], registry: Re
     figures = {key: _figures(params, cell, registry) for key, cell in params.cells.items()}
     figures = {key: found for key, found in figures.items() if found}
     if not figures:
-        return ""
+        return []
     names, texts, tasks = cell_names(params), params.protocol.perplexity.texts, params.protocol.tasks
     rows = []
     for key, found in figures.items():
@@ -34,16 +35,14 @@ def published_table(params: Params, results: dict[str, CellResult], registry: Re
     for what in [*(f"{text} ppl" for text in texts), "mean acc"]:
         headers += [what, "published"]
     used = sorted({figure.source for found in figures.values() for figure in found})
-    return "\n\n".join(
-        [
-            "## Beside the published figures",
-            markdown(rows, headers, left=len(name_headers(params))),
-            "In brackets behind a measured number: how far it is from the first published one. Their recipes are not"
-            " always this suite's (`conf/published.yaml` notes where); full precision and RTN have no recipe, so where"
-            " those rows differ, the protocol does. Means of published accuracies are recomputed from their tasks."
-            " Sources: " + "; ".join(f"{source}: {registry.sources[source]}" for source in used) + ".",
-        ]
-    )
+    return [
+        "## Beside the published figures",
+        Table(rows, headers, left=len(name_headers(params))),
+        "In brackets behind a measured number: how far it is from the first published one. Their recipes are not"
+        " always this suite's (`conf/published.yaml` notes where); full precision and RTN have no recipe, so where"
+        " those rows differ, the protocol does. Means of published accuracies are recomputed from their tasks."
+        " Sources: " + "; ".join(f"{source}: {registry.sources[source]}" for source in used) + ".",
+    ]
 
 
 def _figures(params: Params, cell: Cell, registry: Registry) -> list[Figure]:

@@ -26,7 +26,7 @@ from bench.footprint import (
 )
 from bench.results import labels
 from bench.sources import HubCorpus, HubModel
-from bench.tables import markdown
+from bench.table import Table
 from bench.workload import shapes_of, work_of
 
 FEW = 12  # cells that get a row each
@@ -157,7 +157,7 @@ def _cells_table(params: Params, costs: dict[str, Cost]) -> str:
     headers = ["model", "method", "scheme", "cells", *hours, *memory, "disk GiB"]
     keep = [i for i, header in enumerate(headers) if few or header != "scheme"]
     rows, headers = [[row[i] for i in keep] for row in rows], [headers[i] for i in keep]
-    return markdown(rows, headers, left=headers.index("cells"))
+    return Table(rows, headers, left=headers.index("cells")).markdown()
 
 
 def _numbers(costs: list[Cost]) -> list[str]:
@@ -171,7 +171,7 @@ def _disk_table(fetched: dict[str, float], made: float) -> str:
     rows = [[name, f"{size / GIB:.1f}"] for name, size in fetched.items()]
     rows += [["artefacts and scores, as above", f"{made / GIB:.1f}"]]
     rows += [["total", f"{(sum(fetched.values()) + made) / GIB:.1f}"]]
-    return markdown(rows, ["on disk", "GiB"], left=1)
+    return Table(rows, ["on disk", "GiB"], left=1).markdown()
 
 
 def _assumed(rates: Rates) -> str:

@@ -11,12 +11,20 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bench.config import Params
 from bench.results import MEASURES, CellResult, labels
 from bench.statistics import Recovery
 
-METADATA = {"Software": None}  # no version stamp: the same numbers give the same bytes
+matplotlib.rcParams["svg.hashsalt"] = "swq"  # and no stamps below: the same numbers give the same bytes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG to `path`, and as SVG beside it."""
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    plt.close(figure)
 
 
 def plot_recovered(
@@ -36,8 +44,7 @@ def plot_recovered(
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(max(len(names), 1) - 0.5, -0.5)
     figure.suptitle(f"Suite {params.suite}: recovered share of what the base lost, with 95 % intervals over items")
-    figure.savefig(path, dpi=130, metadata=METADATA)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def _plot_share(axes: Axes, row: int, recovered: Recovery, color: str) -> None:
@@ -65,8 +72,7 @@ def plot_losses(path: Path, params: Params, results: dict[str, CellResult]) -> N
     right.set(xlabel="block", ylabel="%", ylim=(0, None), title="SW's share of the gradient norms, last epoch")
     if trained:  # one legend for all three, beside what it would cover
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    figure.savefig(path, dpi=130, metadata=METADATA)
-    plt.close(figure)
+    _save(figure, path)
 
 
 def _last_epochs(result: CellResult) -> list[dict[str, float]]:

@@ -1,31 +1,32 @@
-"""The suite's tables in Markdown."""
+"""The suite's page: its tables and what stands between them."""
 
 from __future__ import annotations
 
 import numpy as np
-from tabulate import tabulate
 
 from bench.config import Params
 from bench.results import MEASURES, CellResult, label, labels
 from bench.statistics import LEVEL, MIN_SEEDS, Interval, Recovery, mcnemar, mean_interval
+from bench.table import Table
 
 NOT_RUN = "not run"
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
 SHORT = {"winogrande": "WinoG", "hellaswag": "HellaS", "arc_challenge": "ARC-c", "arc_easy": "ARC-e", "piqa": "PIQA"}
 
 
-def render(
+def page(
     params: Params,
     results: dict[str, CellResult],
     recovered: dict[str, dict[str, Recovery]],
     over_seeds: dict[tuple[str, ...], dict[str, Recovery]],
-    published: str,
-) -> str:
-    """Return the whole page: what was measured, what was recovered, what it cost, and how little it decides.
+    published: list[str | Table],
+) -> list[str | Table]:
+    """Return the whole page, paragraphs and tables: what was measured, what was recovered and what it cost, and how
+    little that decides.
 
-    `published` is the table of published figures, empty if there are none for these models.
+    `published` is the section of published figures, empty if there are none for these models.
     """
-    parts = [
+    return [
         f"# Suite `{params.suite}`: recovered accuracy",
         _what_is_measured(params, results),
         "## Quality",
@@ -35,16 +36,19 @@ def render(
         f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval (Fieller's, paired over items and"
         " conditional on this one seed). 'n/a' stands where the base has not clearly lost anything on these items, or"
         " where too few of them differ from the base to say; the difference to the base, with its interval, is given"
-        " instead."
-        " Bits are those stored per weight of the quantized linears; embeddings and norms are as in FP.",
-        *([seeds_section(params, over_seeds)] if over_seeds else []),
+        " instead. Bits are those stored per weight of the quantized linears; embeddings and norms are as in FP.",
+        *(seeds_section(params, over_seeds) if over_seeds else []),
         *([caution(params, results)] if results else []),
-        *([published] if published else []),
+        *published,
         *params.report.notes,
         "Made by `dvc repro`. Every number in full precision is in `metrics.json`, commit, versions and machine are in"
         " `provenance.json`, both beside this file.",
     ]
-    return "\n\n".join(parts) + "\n"
+
+
+def markdown_page(parts: list[str | Table]) -> str:
+    """Return a page in Markdown."""
+    return "\n\n".join(part.markdown() if isinstance(part, Table) else part for part in parts) + "\n"
 
 
 def _what_is_measured(params: Params, results: dict[str, CellResult]) -> str:
@@ -62,7 +66,7 @@ def _what_is_measured(params: Params, results: dict[str, CellResult]) -> str:
     )
 
 
-def quality_table(params: Params, results: dict[str, CellResult]) -> str:
+def quality_table(params: Params, results: dict[str, CellResult]) -> Table:
     """A row per cell: perplexity, accuracy per task, their mean, and the margin."""
     tasks, texts = params.protocol.tasks, params.protocol.perplexity.texts
     width = len(texts) + len(tasks) + 2
@@ -83,10 +87,10 @@ def quality_table(params: Params, results: dict[str, CellResult]) -> str:
         )
     of_texts = ["perplexity"] if len(texts) == 1 else [f"{text} ppl" for text in texts]
     headers = [*name_headers(params), *of_texts, *(SHORT.get(task, task) for task in tasks), "mean acc", "margin"]
-    return markdown(rows, headers, left=len(name_headers(params)))
+    return Table(rows, headers, left=len(name_headers(params)))
 
 
-def recovery_table(params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]) -> str:
+def recovery_table(params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]) -> Table:
     """A row per cell: recovered shares with intervals, time, memory and stored bits."""
     names, called = cell_names(params), labels(params)
     rows = []
@@ -109,10 +113,10 @@ def recovery_table(params: Params, results: dict[str, CellResult], recovered: di
         )
     shares_of = [f"of {measure.replace('_', '-')}" for measure in MEASURES]
     headers = [*name_headers(params), "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
-    return markdown(rows, headers, left=len(name_headers(params)) + 1)
+    return Table(rows, headers, left=len(name_headers(params)) + 1)
 
 
-def seeds_section(params: Params, over_seeds: dict[tuple[str, ...], dict[str, Recovery]]) -> str:
+def seeds_section(params: Params, over_seeds: dict[tuple[str, ...], dict[str, Recovery]]) -> list[str | Table]:
     """A row per row of the suite that was run with several seeds: what is recovered over all of them."""
     several = [cell.model for cell in params.cells.values()]
     rows = []
@@ -122,14 +126,12 @@ def seeds_section(params: Params, over_seeds: dict[tuple[str, ...], dict[str, Re
         names = [*([cell.model] if len(set(several)) > 1 else []), label(cell), str(cell.scheme or ""), label(base)]
         rows.append([*names, str(n_seeds), *_shares(shares)])
     headers = [*name_headers(params), "base", "seeds", *(f"of {measure.replace('_', '-')}" for measure in MEASURES)]
-    return "\n\n".join(
-        [
-            "## Over seeds",
-            markdown(rows, headers, left=len(name_headers(params)) + 1),
-            "Here seeds are drawn at random like items, so that the interval holds for seeds that were not run; with"
-            f" fewer than {MIN_SEEDS} it is conditional on these seeds.",
-        ]
-    )
+    return [
+        "## Over seeds",
+        Table(rows, headers, left=len(name_headers(params)) + 1),
+        "Here seeds are drawn at random like items, so that the interval holds for seeds that were not run; with fewer"
+        f" than {MIN_SEEDS} it is conditional on these seeds.",
+    ]
 
 
 def _shares(shares: dict[str, Recovery]) -> list[str]:
@@ -196,9 +198,3 @@ def _percent(value: float | None, digits: int) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "diverged" if value is None else f"{value:.{digits}f}"
-
-
-def markdown(rows: list[list[str]], headers: list[str], left: int) -> str:
-    """Return a table with the first `left` columns aligned left."""
-    align = ["left"] * left + ["right"] * (len(headers) - left)
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=align)

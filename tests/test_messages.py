@@ -21,7 +21,7 @@ from bench.results import labels, load_results, recoveries
 from bench.stages.check import check
 from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.report import report, show
-from bench.tables import render
+from bench.tables import markdown_page, page
 from swq.errors import UserError
 from swq.files import atomic_folder
 from tests import tiny_suite
@@ -224,7 +224,11 @@ def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -
     results = load_results(one_task)
     recovered = recoveries(one_task, results)
     assert set(recovered) == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
-    row = next(line for line in render(one_task, results, recovered, {}, "").splitlines() if line.startswith("| RTN"))
+    row = next(
+        line
+        for line in markdown_page(page(one_task, results, recovered, {}, [])).splitlines()
+        if line.startswith("| RTN")
+    )
     assert row.count("diverged") == 3
 
 
@@ -234,5 +238,5 @@ def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
         write_scores(one_task, key)
     results = load_results(one_task)
     assert set(recoveries(one_task, results)) == {"tiny-omniquant"}
-    page = render(one_task, results, recoveries(one_task, results), {}, "")
-    assert "2 of 5 cells were not run" in page and len(re.findall(r"\| +not run +\|", page)) == 4
+    text = markdown_page(page(one_task, results, recoveries(one_task, results), {}, []))
+    assert "2 of 5 cells were not run" in text and len(re.findall(r"\| +not run +\|", text)) == 4

@@ -68,8 +68,9 @@ def test_results_hold_every_cell(project: Path) -> None:
         "table.md",
         "metrics.json",
         "provenance.json",
-        "recovered.png",
-        "losses.png",
+        "report.html",
+        *(f"{table}.{form}" for table in ("quality", "recovered") for form in ("csv", "tex")),
+        *(f"{plot}.{form}" for plot in ("recovered", "losses") for form in ("png", "svg")),
     }
     table = (results / "table.md").read_text()
     assert all(

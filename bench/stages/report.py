@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench import html
 from bench.comparison import published_table
 from bench.config import Params
 from bench.paths import result_folder
@@ -15,7 +16,7 @@ from bench.records import write_json
 from bench.results import CellResult, load_results, recoveries, seed_recoveries
 from bench.sources import HubModel
 from bench.statistics import Recovery
-from bench.tables import render
+from bench.tables import markdown_page, page, quality_table, recovery_table
 from swq.errors import UserError
 from swq.files import atomic_folder, write_text
 
@@ -23,22 +24,29 @@ TABLE = "table.md"
 
 
 def report(params: Params) -> str:
-    """Make results/SUITE: table.md, metrics.json, provenance.json, recovered.png and losses.png.
+    """Make results/SUITE: table.md, report.html, the tables as .csv and .tex, the plots as .png and .svg, metrics.json
+    and provenance.json.
 
     Cells that were not run stand in the tables as such.
     """
     results = load_results(params)
-    on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
-    published = published_table(params, results, load_published()) if on_the_hub else ""
     recovered, over_seeds = recoveries(params, results), seed_recoveries(params, results)
+    on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
+    published = published_table(params, results, load_published()) if on_the_hub else []
+    parts = page(params, results, recovered, over_seeds, published)
+    tables = {"quality": quality_table(params, results), "recovered": recovery_table(params, results, recovered)}
     metrics = {key: _metrics(result, recovered.get(key)) for key, result in results.items()}
     with atomic_folder(result_folder(params.suite)) as folder:
-        write_text(folder / TABLE, render(params, results, recovered, over_seeds, published))
+        write_text(folder / TABLE, markdown_page(parts))
+        for name, table in tables.items():
+            write_text(folder / f"{name}.csv", table.csv())
+            write_text(folder / f"{name}.tex", table.latex())
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
         if results:
             plot_recovered(folder / "recovered.png", params, results, recovered)
             plot_losses(folder / "losses.png", params, results)
+        write_text(folder / "report.html", html.page(f"Suite {params.suite}", parts, sorted(folder.glob("*.png"))))
     return f"results of suite {params.suite} in {result_folder(params.suite)}"
 
 

@@ -11,7 +11,7 @@ from bench.published import Registry, load_published
 from bench.results import CellResult, load_results, recoveries, seed_recoveries
 from bench.sources import HubModel
 from bench.statistics import MIN_SEEDS, Recovery
-from bench.tables import markdown
+from bench.table import Table
 from swq.errors import UserError
 
 # 0: nothing speaks against any claim; 2: something does; 3: something is still open. 1 is a user's mistake.
@@ -157,7 +157,7 @@ def _page(claims: Claims, findings: list[Finding]) -> str:
     return "\n\n".join(
         [
             f"Claims of {claims.source}: recovered share of lost accuracy.",
-            markdown(rows, headers, left=2),
+            Table(rows, headers, left=2).markdown(),
             "Verdicts, by the 95 % interval: *supported* is above 0 and overlaps the claimed range; *smaller* and"
             " *larger than claimed* are above 0 and clear of it; *contradicted* is at or below 0, or holds 0 and ends"
             " below the range; *inconclusive* holds 0 and reaches into the range; *withheld* has no share; *protocol"
