@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -50,7 +51,9 @@ def plot_recovered(
 def _plot_share(axes: Axes, row: int, recovered: Recovery, color: str) -> None:
     share = recovered.share
     if share is None:
-        axes.annotate(f"n/a: {recovered.withheld}", (0, row), va="center", fontsize=8, color="gray")
+        place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
+        note = axes.text(0.5, row, f"n/a: {recovered.withheld}", fontsize=8, color="gray", **place)
+        note.set_in_layout(False)
         return
     ends = [[100 * (share.point - share.low)], [100 * (share.high - share.point)]]
     axes.errorbar(100 * share.point, row, xerr=ends, fmt="o", capsize=4, color=color)

@@ -117,7 +117,7 @@ def recovery(strata: list[Stratum]) -> Recovery:
     if share is None:
         withheld = "nothing clearly lost"
     elif n_different < MIN_DIFFERENT:  # of so few answers not even the variance is known
-        share, withheld = None, f"only {n_different} items differ from the base"
+        share, withheld = None, f"too few items differ ({n_different})"
     return Recovery(
         lost=_interval(lost, *moments.variance(np.array([0.0, 1.0]))),
         gained=_interval(gained, *moments.variance(np.array([1.0, 0.0]))),

@@ -54,7 +54,7 @@ def test_share_is_withheld_where_too_few_items_differ() -> None:
     treated = base.copy()
     treated[1] = 1.0
     measured = recovery([one_seed(reference, base, treated)])
-    assert measured.share is None and measured.withheld == "only 1 items differ from the base"
+    assert measured.share is None and measured.withheld == "too few items differ (1)"
     assert measured.gained.point == pytest.approx(1 / 250)
 
 
