@@ -6,12 +6,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from bench.strict import Strict, mistake, one_line
+from bench.strict import Strict, mistake, read_section
 from bench.tasks import TASKS
-from swq.errors import UserError, one_of
+from swq.errors import one_of
 
 CLAIMS = Path("conf/claims.yaml")
 Verdict = Literal[
@@ -72,14 +71,7 @@ def load_claims(path: Path = CLAIMS) -> Claims:
     Raises:
         UserError: one line that names the key, the value and what is allowed.
     """
-    if not path.is_file():
-        raise UserError(f"there is no {path} here; run from the repository's top folder")
-    try:
-        return Claims.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        raise UserError(f"{path}: {one_line(error)}") from error
+    return read_section(Claims, path)
 
 
 def judge(low: float, high: float, claimed: tuple[float, float]) -> Verdict:

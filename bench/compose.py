@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from bench.config import PARAMS, parse_params
+from bench.config import PARAMS, Params
 from bench.grid import expand
+from bench.strict import parse_section
 from swq.errors import UserError, one_of
 from swq.files import write_text
 
@@ -29,7 +30,7 @@ def compose(suite: str, force: bool = False) -> str:
     body = composed(suite)
     if PARAMS.exists() and not force:
         _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
-    parse_params(body, f"conf/ for suite {suite}")
+    parse_section(Params, body, f"conf/ for suite {suite}")
     write_text(PARAMS, f"{HEADER}{_digest(body)}\n{body}")
     return f"params.yaml now holds suite {suite}; `dvc repro` runs it"
 

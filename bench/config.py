@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from bench.cell import Cell
 from bench.sources import CorpusSource, HubCorpus, ModelSource, text_names
-from bench.strict import Name, Strict, mistake, one_line
+from bench.strict import Name, Strict, mistake, read_section
 from bench.tasks import TASKS
-from swq.errors import UserError, one_of
+from swq.errors import one_of
 
 PARAMS = Path("params.yaml")
 
@@ -225,24 +224,4 @@ def load_params(path: Path = PARAMS) -> Params:
     Raises:
         UserError: one line that names the key, the value and what is allowed.
     """
-    if not path.is_file():
-        raise UserError(f"there is no {path} here; run from the repository's top folder")
-    return parse_params(path.read_text(encoding="utf-8"), str(path))
-
-
-def parse_params(text: str, called: str) -> Params:
-    """Validate the text of a params file, which messages call `called`.
-
-    Raises:
-        UserError: as `load_params`.
-    """
-    try:
-        given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{called} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(given, dict):
-        raise UserError(f"{called} must hold a mapping")
-    try:
-        return Params.model_validate(given)
-    except ValidationError as error:
-        raise UserError(f"{called}: {one_line(error)}") from error
+    return read_section(Params, path)

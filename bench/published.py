@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from bench.strict import Name, Strict, mistake, one_line, reporting
+from bench.strict import Name, Strict, mistake, read_section, reporting
 from bench.tasks import TASKS
-from swq.errors import UserError, one_of
+from swq.errors import one_of
 from swq.quant.affine import Scheme
 
 PUBLISHED = Path("conf/published.yaml")
@@ -114,15 +113,4 @@ def load_published(path: Path = PUBLISHED) -> Registry:
     Raises:
         UserError: one line that names the key, the value and what is allowed.
     """
-    if not path.is_file():
-        raise UserError(f"there is no {path} here; run from the repository's top folder")
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(given, dict):
-        raise UserError(f"{path} must hold a mapping")
-    try:
-        return Registry.model_validate(given)
-    except ValidationError as error:
-        raise UserError(f"{path}: {one_line(error)}") from error
+    return read_section(Registry, path)

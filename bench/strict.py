@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -26,6 +28,38 @@ class Strict(BaseModel):
         if isinstance(given, dict):
             check_keys(given, cls.model_fields)
         return given
+
+
+S = TypeVar("S", bound=Strict)
+
+
+def read_section(kind: type[S], path: Path) -> S:
+    """Read and validate a YAML file that holds one section.
+
+    Raises:
+        UserError: one line that names the key, the value and what is allowed.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no {path} here; run from the repository's top folder")
+    return parse_section(kind, path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_section(kind: type[S], text: str, called: str) -> S:
+    """Validate the text of a YAML file, which messages call `called`.
+
+    Raises:
+        UserError: as `read_section`.
+    """
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{called} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise UserError(f"{called} must hold a mapping")
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise UserError(f"{called}: {one_line(error)}") from error
 
 
 def mistake(message: str) -> PydanticCustomError:

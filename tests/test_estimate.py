@@ -10,10 +10,11 @@ import pytest
 import yaml
 from transformers import LlamaConfig
 
-from bench.config import Params, parse_params
+from bench.config import Params
 from bench.costs import Rates, Shapes, Work, training_seconds
 from bench.estimate import Cost, cost, estimate, task_tokens
 from bench.footprint import artefact_bytes, host_bytes
+from bench.strict import parse_section
 from bench.workload import shapes_of, work_of
 from swq.errors import UserError
 
@@ -80,7 +81,7 @@ def params_of(sources: dict[str, dict[str, Any]], schemes: tuple[str, ...] = ("w
         },
         "cells": cells,
     }
-    return parse_params(yaml.safe_dump(text), "params.yaml")
+    return parse_section(Params, yaml.safe_dump(text), "params.yaml")
 
 
 @pytest.fixture(scope="module")
