@@ -138,8 +138,8 @@ def estimate(
 def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
 ) -> None:
-    """Hold the suite's results against the paper's claims. Exit status 0: nothing speaks against them; 2: something
-    does; 3: something is still open."""
+    """Hold the suite's results against the paper's claims. Exit status 0: nothing speaks against them; 3: something
+    is still open; 4: something speaks against one; 1 and 2 are mistakes in a file or on the command line."""
     import json
 
     from bench.stages import verify as stage

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from bench.strict import Strict, mistake, read_section
 from bench.tasks import TASKS
 from swq.errors import one_of
+from swq.methods import METHODS
 
 CLAIMS = Path("conf/claims.yaml")
 Verdict = Literal[
@@ -36,6 +37,8 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> Claim:
+        if self.method not in METHODS:
+            raise mistake(one_of("method", self.method, METHODS))
         if self.range[0] > self.range[1]:
             raise mistake(f"range {list(self.range)} must begin with its lower end")
         return self

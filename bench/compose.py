@@ -30,6 +30,9 @@ def compose(suite: str, force: bool = False) -> str:
     body = composed(suite)
     if PARAMS.exists() and not force:
         _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
+    named = yaml.safe_load(body).get("suite")
+    if named != suite:
+        raise UserError(f"conf/suite/{suite}.yaml calls itself suite {named!r}; it must be {suite!r}, like its file")
     parse_section(Params, body, f"conf/ for suite {suite}")
     write_text(PARAMS, f"{HEADER}{_digest(body)}\n{body}")
     return f"params.yaml now holds suite {suite}; `dvc repro` runs it"

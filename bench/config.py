@@ -176,6 +176,11 @@ class Params(Strict):
             check("report.baselines", "cell", key, self.cells)
             check(f"report.baselines.{key}", "cell", baseline, self.cells)
             self._check_comparable(key, baseline)
+            if self.reference(key) is None:
+                message = (
+                    f"report.baselines.{key}: the suite has no full-precision cell of model {self.cells[key].model}"
+                )
+                raise mistake(message)
         return self
 
     def _check_comparable(self, key: str, baseline: str) -> None:

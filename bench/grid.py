@@ -46,11 +46,19 @@ def _cell(settings: dict[str, Any], model: str, scheme: str | None) -> tuple[dic
 def _filled(value: Any, model: str, scheme: str | None) -> Any:
     if isinstance(value, dict):
         return {key: _filled(part, model, scheme) for key, part in value.items()}
-    return value.format(model=model, scheme=scheme) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.format(model=model, scheme=scheme)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"grid: {value!r} holds another placeholder than {{model}} and {{scheme}}") from error
 
 
 def _check(place: int, part: Any) -> None:
     if not isinstance(part, dict) or not {"models", "rows"} <= part.keys() <= set(KEYS):
         raise UserError(f"grid.{place}: must be a mapping with models, rows and, for quantized cells, schemes")
+    for key in ("models", "schemes"):
+        if not isinstance(part.get(key, []), list):
+            raise UserError(f"grid.{place}.{key}: must be a list, such as [{part[key]}]")
     if not isinstance(part["rows"], dict) or not all(isinstance(row, dict) for row in part["rows"].values()):
         raise UserError(f"grid.{place}.rows: must map each row's name to a cell without model and scheme")

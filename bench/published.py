@@ -14,9 +14,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from bench.strict import Name, Strict, mistake, read_section, reporting
 from bench.tasks import TASKS
 from swq.errors import one_of
+from swq.methods import METHODS
 from swq.quant.affine import Scheme
 
 PUBLISHED = Path("conf/published.yaml")
+OTHERS = ("gptq",)  # methods that this project lacks and figures are published of
 TEXTS = ("wikitext2", "c4")  # that perplexity is published for
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -57,6 +59,8 @@ class Figure(Strict):
         for task in self.tasks:
             if task not in TASKS:
                 raise mistake(one_of("task", task, TASKS))
+        if self.method not in (*METHODS, *OTHERS):
+            raise mistake(one_of("method", self.method, (*METHODS, *OTHERS)))
         if not self.measures:
             raise mistake("a figure must hold a number, in perplexity or in tasks")
         if (self.method == "fp") != (self.scheme is None):

@@ -66,6 +66,7 @@ def test_committed_claims_are_the_abstracts() -> None:
     [
         (lambda v: v["claims"]["omniquant-llama-2-7b"].update(range=[7, 3]), "must begin with its lower end"),
         (lambda v: v["claims"]["omniquant-llama-2-7b"].update(rnge=[3, 7]), "unknown key 'rnge'"),
+        (lambda v: v["claims"]["omniquant-llama-2-7b"].update(method="omniquantt"), "unknown method 'omniquantt'"),
         (lambda v: v.update(tasks=["pika"]), "unknown task 'pika'"),
         (lambda v: v["tolerance"].update(fp=-1), "tolerance.fp"),
     ],
@@ -134,7 +135,7 @@ def test_nothing_was_run(params: Params) -> None:
 
 @pytest.mark.parametrize(
     ("gained", "verdict", "status"),
-    [(2, "supported", 0), (12, "larger than claimed", 0), (-5, "contradicted", 2), (0, "withheld", 3)],
+    [(2, "supported", 0), (12, "larger than claimed", 0), (-5, "contradicted", 4), (0, "withheld", 3)],
 )
 def test_verdict_follows_the_answers(params: Params, gained: int, verdict: str, status: int) -> None:
     run(params, gained)
@@ -156,7 +157,7 @@ def test_seeds_that_were_run_are_what_is_judged(params: Params) -> None:
 def test_wrong_protocol_comes_before_any_verdict(params: Params) -> None:
     run(params, 2, fp_perplexity=11.2)
     findings, page, status = verify(params)
-    assert findings[0].verdict == "protocol mismatch" and status == 2
+    assert findings[0].verdict == "protocol mismatch" and status == 4
     assert "fp: wikitext2 perplexity 11.20, published 10.86 (OQA)" in page
 
 

@@ -47,6 +47,11 @@ def test_grid_crosses_models_schemes_and_rows() -> None:
         ([{"models": ["a"], "rows": {}, "shemes": []}], "grid.0: must be a mapping"),
         ([{"models": ["a"], "rows": ["fp"]}], "grid.0.rows: must map"),
         ([{"models": ["a"], "rows": {"x": {"base": "y"}}}], "grid.0.rows.x: base 'y' is no row"),
+        (
+            [{"models": ["a"], "rows": {"x": {"calibration": "{modl}"}}}],
+            "another placeholder than {model} and {scheme}",
+        ),
+        ([{"models": ["a"], "rows": {}, "schemes": "w4a16"}], r"grid.0.schemes: must be a list, such as \[w4a16\]"),
         (GRID + GRID[:1], "grid.2: cell s-a-fp is there already"),
     ],
 )

@@ -14,8 +14,8 @@ from bench.statistics import MIN_SEEDS, Recovery
 from bench.table import Table
 from swq.errors import UserError
 
-# 0: nothing speaks against any claim; 2: something does; 3: something is still open. 1 is a user's mistake.
-CONTRADICTED, OPEN = 2, 3
+# 0: nothing speaks against any claim. 1 and 2 are a user's mistakes, in a file and on the command line.
+OPEN, CONTRADICTED = 3, 4
 
 
 @dataclass(frozen=True)
