@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -91,24 +92,25 @@ def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict
     found = {}
     for key, base in params.report.baselines.items():
         reference = params.reference(key)
-        if reference is None:
-            raise UserError(f"report.baselines.{key}: the suite has no full-precision cell of the same model")
+        assert reference is not None, "the configuration was checked for it"
         if not {reference, base, key} <= results.keys() or any(results[k].diverged for k in (reference, base, key)):
             continue
         found[key] = _compare(results[reference], [(results[base], results[key])])
     return found
 
 
-def seed_recoveries(params: Params, results: dict[str, CellResult]) -> dict[tuple[str, ...], dict[str, Recovery]]:
+def seed_recoveries(
+    params: Params, results: dict[str, CellResult], comparable: Iterable[str]
+) -> dict[tuple[str, ...], dict[str, Recovery]]:
     """Return what is recovered over several seeds, by the cells that differ in their seed alone.
 
-    Their calibrations may differ in its seed too. Each cell's base must have been measured, and none may have diverged.
+    Their calibrations may differ in its seed too. `comparable` are the cells that `recoveries` found comparable.
 
     Raises:
         UserError: as `recoveries`.
     """
     groups: dict[str, list[str]] = {}
-    for key in recoveries(params, results):
+    for key in comparable:
         groups.setdefault(params.apart_from_seed(key), []).append(key)
     found = {}
     for keys in groups.values():

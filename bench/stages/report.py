@@ -30,7 +30,8 @@ def report(params: Params) -> str:
     Cells that were not run stand in the tables as such.
     """
     results = load_results(params)
-    recovered, over_seeds = recoveries(params, results), seed_recoveries(params, results)
+    recovered = recoveries(params, results)
+    over_seeds = seed_recoveries(params, results, recovered)
     on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
     published = published_table(params, results, load_published()) if on_the_hub else []
     parts = page(params, results, recovered, over_seeds, published)

@@ -75,7 +75,8 @@ MISMATCH = "protocol mismatch"
 
 
 def _findings(params: Params, claims: Claims, results: dict[str, CellResult], registry: Registry) -> Iterator[Finding]:
-    single, several = recoveries(params, results), seed_recoveries(params, results)
+    single = recoveries(params, results)
+    several = seed_recoveries(params, results, single)
     for name, claim in claims.claims.items():
         wrong = _mismatch(params, claim, claims, results, registry)
         for keys in _rows(params, claim):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from swq.errors import UserError
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 
 
 class Weights(Protocol):
