@@ -24,7 +24,7 @@ check: setup  ## format, lint and types
 	$(RUN) mypy
 
 clean:  ## remove what the pipeline made, but neither downloads/ nor the committed results/
-	rm -rf data artefacts scores .resume .failures .dvc/cache .dvc/tmp
+	rm -rf data artefacts scores .resume .failures .logs .dvc/cache .dvc/tmp
 
 setup: $(BIN)/.installed
 

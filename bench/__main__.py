@@ -103,12 +103,15 @@ def show() -> None:
 @app.command()
 def compose(
     suite: Annotated[str, typer.Argument(help="A file in conf/suite, without .yaml.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings to put over it, such as protocol.limit=50 (Hydra's syntax).")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Replace params.yaml even if it was edited by hand.")] = False,
 ) -> None:
     """Compose params.yaml from conf/ for a suite."""
     from bench.compose import compose as run
 
-    typer.echo(run(suite, force))
+    typer.echo(run(suite, settings or [], force))
 
 
 @app.command()
@@ -150,7 +153,11 @@ def verify(
 
 
 @app.command()
-def run(model: Model = None, scheme: Scheme = None) -> None:
+def run(
+    model: Model = None,
+    scheme: Scheme = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time; each takes a GPU of its own if there are.")] = 1,
+) -> None:
     """Run a slice of the suite with DVC, render the report and print it. Cells outside the slice stay as they are."""
     from bench.slices import run as run_slice
     from bench.slices import select
@@ -160,7 +167,7 @@ def run(model: Model = None, scheme: Scheme = None) -> None:
     params = load_params()
     keys = select(params, model, scheme)
     typer.echo(validate(params, keys))
-    run_slice(params, keys)
+    run_slice(params, keys, jobs)
     typer.echo(stage(params))
 
 

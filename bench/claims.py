@@ -15,7 +15,14 @@ from swq.methods import METHODS
 
 CLAIMS = Path("conf/claims.yaml")
 Verdict = Literal[
-    "supported", "smaller than claimed", "larger than claimed", "contradicted", "inconclusive", "withheld", "not run"
+    "supported",
+    "smaller than claimed",
+    "larger than claimed",
+    "contradicted",
+    "inconclusive",
+    "withheld",
+    "not run",
+    "protocol mismatch",
 ]
 Percent = Annotated[float, Field(gt=0, le=100)]
 
@@ -44,24 +51,30 @@ class Claim(Strict):
         return self
 
 
-class Tolerance(Strict):
-    """How far perplexities may be from the published ones, in percent, before the protocol is at fault."""
-
-    fp: Percent
-    rtn: Percent
-
-
 class Claims(Strict):
-    """The whole of conf/claims.yaml."""
+    """The whole of conf/claims.yaml.
+
+    Attributes:
+        source: of the claims.
+        tasks: whose mean accuracy they are about.
+        assumptions: what is taken for granted, in sentences.
+        tolerance: how far a method's perplexity may be from the published one, in percent, before the protocol or the
+            recipe is at fault.
+        claims: by name.
+    """
 
     source: str
     tasks: tuple[str, ...]
     assumptions: tuple[str, ...]
-    tolerance: Tolerance
+    tolerance: dict[str, Percent]
     claims: dict[str, Claim]
 
     @model_validator(mode="after")
-    def _known_tasks(self) -> Claims:
+    def _known_names(self) -> Claims:
+        for method in self.tolerance:
+            if method not in METHODS:
+                message = f"tolerance: {one_of('method', method, METHODS)}"
+                raise mistake(message)
         for task in self.tasks:
             if task not in TASKS:
                 raise mistake(one_of("task", task, TASKS))

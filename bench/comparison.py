@@ -5,39 +5,37 @@ from __future__ import annotations
 from bench.cell import Cell
 from bench.config import Params
 from bench.published import Figure, Registry
-from bench.results import CellResult
+from bench.rows import Row, Spread
 from bench.sources import HubModel
 from bench.table import Table
-from bench.tables import NOT_RUN, cell_names, name_headers
+from bench.tables import DIVERGED, NOT_RUN, Naming
 
 
-def published_table(params: Params, results: dict[str, CellResult], registry: Registry) -> list[str | Table]:
-    """Return a section with a row per cell of which anything is published, and the sources; empty if there is none.
+def published_table(params: Params, rows: list[Row], registry: Registry) -> list[str | Table]:
+    """Return a section with a row per row of which anything is published, and the sources; empty if there is none.
 
     A cell with a sliced-Wasserstein term has no published figures: its paper gives ranges of recovered shares only.
     """
-    figures = {key: _figures(params, cell, registry) for key, cell in params.cells.items()}
-    figures = {key: found for key, found in figures.items() if found}
+    figures = [(row, _figures(params, row.cell, registry)) for row in rows]
+    figures = [(row, found) for row, found in figures if found]
     if not figures:
         return []
-    names, texts, tasks = cell_names(params), params.protocol.perplexity.texts, params.protocol.tasks
-    rows = []
-    for key, found in figures.items():
-        result = results.get(key)
-        row = list(names[key])
+    naming, texts, tasks = Naming(params), params.protocol.perplexity.texts, params.protocol.tasks
+    body = []
+    for row, found in figures:
+        line = naming.of(row)
         for text in texts:
-            measured = result.summary["perplexity"][text] if result else None
-            row += _pair(measured, result is None, {figure.source: figure.perplexity.get(text) for figure in found})
-        accuracy = 100 * result.mean_accuracy if result and result.mean_accuracy is not None else None
-        row += _pair(accuracy, result is None, {figure.source: figure.mean_accuracy(tasks) for figure in found})
-        rows.append(row)
-    headers = [*name_headers(params)]
+            printed = {figure.source: figure.perplexity.get(text) for figure in found}
+            line += _pair(row, row.perplexity(text), 1, printed)
+        line += _pair(row, row.mean_accuracy(), 100, {figure.source: figure.mean_accuracy(tasks) for figure in found})
+        body.append(line)
+    headers = list(naming.headers)
     for what in [*(f"{text} ppl" for text in texts), "mean acc"]:
         headers += [what, "published"]
-    used = sorted({figure.source for found in figures.values() for figure in found})
+    used = sorted({figure.source for _, found in figures for figure in found})
     return [
         "## Beside the published figures",
-        Table(rows, headers, left=len(name_headers(params))),
+        Table(body, headers, left=len(naming.headers)),
         "In brackets behind a measured number: how far it is from the first published one. Their recipes are not"
         " always this suite's (`conf/published.yaml` notes where); full precision and RTN have no recipe, so where"
         " those rows differ, the protocol does. Means of published accuracies are recomputed from their tasks."
@@ -52,13 +50,14 @@ def _figures(params: Params, cell: Cell, registry: Registry) -> list[Figure]:
     return registry.find(source.repo, cell.method_name, str(cell.scheme) if cell.scheme else None)
 
 
-def _pair(measured: float | None, not_run: bool, figures: dict[str, float | None]) -> tuple[str, str]:
+def _pair(row: Row, measured: Spread | None, factor: float, figures: dict[str, float | None]) -> tuple[str, str]:
     """Return the measured number and the published ones, by source, as text."""
     printed = {source: value for source, value in figures.items() if value is not None}
     published = ", ".join(f"{value:.{2 if value < 1000 else 0}f} ({source})" for source, value in printed.items())
-    if not_run:
+    if not row.results:
         return NOT_RUN, published
     if measured is None:
-        return "diverged", published
-    change = f" ({100 * (measured / next(iter(printed.values())) - 1):+.1f} %)" if printed else ""
-    return f"{measured:.2f}{change}", published
+        return DIVERGED, published
+    value = factor * measured.mean
+    change = f" ({100 * (value / next(iter(printed.values())) - 1):+.1f} %)" if printed else ""
+    return f"{value:.2f}{change}", published

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ CONF = Path("conf")
 HEADER = "# Composed from conf/ by `python -m bench compose`; people edit conf/, not this file. sha256 "
 
 
-def compose(suite: str, force: bool = False) -> str:
-    """Write params.yaml for `suite`.
+def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> str:
+    """Write params.yaml for `suite`, with settings such as `protocol.limit=50` put over what conf/ says.
 
     Raises:
         UserError: there is no such suite, conf/ is not valid, or params.yaml holds changes made by hand.
     """
     if not CONF.is_dir():
         raise UserError("there is no conf/ here; run from the repository's top folder")
-    body = composed(suite)
+    body = composed(suite, overrides)
     if PARAMS.exists() and not force:
         _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
     named = yaml.safe_load(body).get("suite")
@@ -38,8 +39,8 @@ def compose(suite: str, force: bool = False) -> str:
     return f"params.yaml now holds suite {suite}; `dvc repro` runs it"
 
 
-def composed(suite: str) -> str:
-    """Return the YAML that conf/ composes to for `suite`."""
+def composed(suite: str, overrides: Sequence[str] = ()) -> str:
+    """Return the YAML that conf/ composes to for `suite`, settings put over it."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -48,9 +49,10 @@ def composed(suite: str) -> str:
     suites = [path.stem for path in (CONF / "suite").glob("*.yaml")]
     if suite not in suites:
         raise UserError(one_of("suite", suite, suites))
+    chosen = [f"suite={suite}", *overrides]
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base=None):
-            config: Any = OmegaConf.to_container(hydra_compose("config", overrides=[f"suite={suite}"]), resolve=True)
+            config: Any = OmegaConf.to_container(hydra_compose("config", overrides=chosen), resolve=True)
     except (HydraException, yaml.YAMLError) as error:
         raise UserError(f"conf/ does not compose: {' '.join(str(error).split())}") from error
     if "grid" in config:

@@ -205,8 +205,15 @@ class Params(Strict):
             parts |= {"calibration": calibration.model_dump(mode="json"), "corpus": corpus.model_dump(mode="json")}
         return parts
 
-    def apart_from_seed(self, key: str) -> str:
-        """Return what decides cell `key`'s row but for its seed and its calibration's: seeds of one row share it."""
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells that make up one row of a table: those that differ in their seeds alone, together."""
+        found: dict[str, list[str]] = {}
+        for key in self.cells:
+            found.setdefault(self._apart_from_seed(key), []).append(key)
+        return [tuple(keys) for keys in found.values()]
+
+    def _apart_from_seed(self, key: str) -> str:
+        """Return what decides cell `key`'s row but for its seed and its calibration's."""
         cell = self.cells[key]
         calibration = self.calibrations[cell.calibration].model_dump(exclude={"seed"})
         recipe = cell.describe().removesuffix(f" seed {cell.seed}")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from swq.errors import UserError
 
-KEYS = ("models", "schemes", "rows")
+KEYS = ("models", "schemes", "seeds", "rows")
 
 
 def expand(suite: str, grid: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the cells of a grid, model by model, and whose lost accuracy each is meant to recover.
 
-    A grid is a list of parts. Each crosses its `models` with its `schemes` (none: cells without one) and its `rows`; a
-    row is a cell without model and scheme, in whose strings `{model}` and `{scheme}` are filled in, and whose `base`
-    names another row of the part. A cell's key is SUITE-MODEL-SCHEME-ROW.
+    A grid is a list of parts. Each crosses its `models` with its `schemes` (none: cells without one), its `rows` and
+    its `seeds` (none: cells with the seed that they say themselves). A row is a cell without model, scheme and seed, in
+    whose strings `{model}`, `{scheme}` and `{seed}` are filled in. Its `base` names another row of the part, or one
+    without seeds of a part before. A cell's key is SUITE-MODEL-SCHEME-ROW-sSEED.
 
     Raises:
         UserError: the grid has another shape, or makes a cell twice.
@@ -23,42 +25,49 @@ def expand(suite: str, grid: Any) -> tuple[dict[str, Any], dict[str, str]]:
     baselines: dict[str, str] = {}
     for place, part in enumerate(grid if isinstance(grid, list) else [grid]):
         _check(place, part)
-        for model in part["models"]:
-            for scheme in part.get("schemes", [None]):
-                keys = {row: "-".join(filter(None, (suite, model, scheme, row))) for row in part["rows"]}
-                for row, settings in part["rows"].items():
-                    if keys[row] in cells:
-                        raise UserError(f"grid.{place}: cell {keys[row]} is there already")
-                    cells[keys[row]], base = _cell(settings, model, scheme)
-                    if base is not None and base not in keys:
-                        raise UserError(f"grid.{place}.rows.{row}: base {base!r} is no row of the part")
-                    if base is not None:
-                        baselines[keys[row]] = keys[base]
+        axes = (part["models"], part.get("schemes", [None]), part["rows"].items(), part.get("seeds", [None]))
+        for model, scheme, (row, settings), seed in product(*axes):
+            key = _key(suite, model, scheme, row, seed)
+            if key in cells:
+                raise UserError(f"grid.{place}: cell {key} is there already")
+            base = settings.get("base")
+            cells[key] = _cell({k: v for k, v in settings.items() if k != "base"}, model, scheme, seed)
+            if base in part["rows"]:
+                baselines[key] = _key(suite, model, scheme, base, seed)
+            elif base is not None:
+                baselines[key] = _key(suite, model, scheme, base, None)
+                if baselines[key] not in cells:
+                    raise UserError(f"grid.{place}.rows.{row}: base {base!r} is no row of the part, nor of one before")
     order = list(dict.fromkeys(cell["model"] for cell in cells.values()))
     return dict(sorted(cells.items(), key=lambda item: order.index(item[1]["model"]))), baselines
 
 
-def _cell(settings: dict[str, Any], model: str, scheme: str | None) -> tuple[dict[str, Any], str | None]:
-    filled = {key: _filled(value, model, scheme) for key, value in settings.items() if key != "base"}
-    return {"model": model} | filled | ({"scheme": scheme} if scheme else {}), settings.get("base")
+def _key(suite: str, model: str, scheme: str | None, row: str, seed: int | None) -> str:
+    return "-".join(filter(None, (suite, model, scheme, row, None if seed is None else f"s{seed}")))
 
 
-def _filled(value: Any, model: str, scheme: str | None) -> Any:
+def _cell(settings: dict[str, Any], model: str, scheme: str | None, seed: int | None) -> dict[str, Any]:
+    filled = {key: _filled(value, {"model": model, "scheme": scheme, "seed": seed}) for key, value in settings.items()}
+    given = {"scheme": scheme} if scheme else {}
+    return {"model": model} | filled | given | ({} if seed is None else {"seed": seed})
+
+
+def _filled(value: Any, names: dict[str, Any]) -> Any:
     if isinstance(value, dict):
-        return {key: _filled(part, model, scheme) for key, part in value.items()}
+        return {key: _filled(part, names) for key, part in value.items()}
     if not isinstance(value, str):
         return value
     try:
-        return value.format(model=model, scheme=scheme)
+        return value.format(**names)
     except (KeyError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(f"grid: {value!r} holds another placeholder than {{model}} and {{scheme}}") from error
+        raise UserError(f"grid: {value!r} holds another placeholder than {{model}}, {{scheme}} and {{seed}}") from error
 
 
 def _check(place: int, part: Any) -> None:
     if not isinstance(part, dict) or not {"models", "rows"} <= part.keys() <= set(KEYS):
-        raise UserError(f"grid.{place}: must be a mapping with models, rows and, for quantized cells, schemes")
-    for key in ("models", "schemes"):
+        raise UserError(f"grid.{place}: must be a mapping with models, rows and, where wanted, schemes and seeds")
+    for key in ("models", "schemes", "seeds"):
         if not isinstance(part.get(key, []), list):
             raise UserError(f"grid.{place}.{key}: must be a list, such as [{part[key]}]")
     if not isinstance(part["rows"], dict) or not all(isinstance(row, dict) for row in part["rows"].values()):
-        raise UserError(f"grid.{place}.rows: must map each row's name to a cell without model and scheme")
+        raise UserError(f"grid.{place}.rows: must map each row's name to a cell without model, scheme and seed")

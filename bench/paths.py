@@ -4,6 +4,7 @@ from pathlib import Path
 
 RESUME = Path(".resume")
 FAILURES = Path(".failures")  # one file a failed stage, for the end of a run that keeps going
+LOGS = Path(".logs")  # what each of several cells that run at once prints
 
 
 def model_folder(key: str) -> Path:

@@ -16,7 +16,8 @@ from typing import Any
 from swq.errors import UserError
 from swq.files import write_text
 
-MADE_BY_A_RUN = (":!dvc.lock", ":!results")  # a run rewrites them; the rest is what decided it
+# What a run rewrites, and what is composed for it: that stands in the records themselves. The rest decided the result.
+MADE_BY_A_RUN = (":!dvc.lock", ":!results", ":!params.yaml")
 LIBRARIES = ("torch", "lightning", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "dvc")
 
 

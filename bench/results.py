@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -86,47 +85,49 @@ def load_results(params: Params) -> dict[str, CellResult]:
     return results
 
 
-def recoveries(params: Params, results: dict[str, CellResult]) -> dict[str, dict[str, Recovery]]:
-    """Return, for every cell with a baseline, what it recovers in each measure, if all three it takes were measured and
-    none diverged."""
-    found = {}
-    for key, base in params.report.baselines.items():
-        reference = params.reference(key)
-        assert reference is not None, "the configuration was checked for it"
-        if not {reference, base, key} <= results.keys() or any(results[k].diverged for k in (reference, base, key)):
-            continue
-        found[key] = _compare(results[reference], [(results[base], results[key])])
-    return found
+def recovered_by(params: Params, results: dict[str, CellResult], keys: tuple[str, ...]) -> dict[str, Recovery] | None:
+    """Return what cells recover in each measure of what their baselines lost; each cell is a seed.
 
-
-def seed_recoveries(
-    params: Params, results: dict[str, CellResult], comparable: Iterable[str]
-) -> dict[tuple[str, ...], dict[str, Recovery]]:
-    """Return what is recovered over several seeds, by the cells that differ in their seed alone.
-
-    Their calibrations may differ in its seed too. `comparable` are the cells that `recoveries` found comparable.
+    Cells that were not run, whose base or full precision was not, or of which one diverged, are left out; None if that
+    leaves none.
 
     Raises:
-        UserError: as `recoveries`.
+        UserError: cells were scored on different documents.
     """
-    groups: dict[str, list[str]] = {}
-    for key in comparable:
-        groups.setdefault(params.apart_from_seed(key), []).append(key)
-    found = {}
-    for keys in groups.values():
-        reference = params.reference(keys[0])
-        if len(keys) > 1 and reference is not None:
-            pairs = [(results[params.report.baselines[key]], results[key]) for key in keys]
-            found[tuple(keys)] = _compare(results[reference], pairs)
-    return found
+    reference = params.reference(keys[0])
+    pairs = compared(params, results, keys)
+    if reference is None or reference not in results or results[reference].diverged or not pairs:
+        return None
+    return _compare(results[reference], pairs)
+
+
+def compared(
+    params: Params, results: dict[str, CellResult], keys: tuple[str, ...]
+) -> list[tuple[CellResult, CellResult]]:
+    """Return the base and the cell of every cell that can be compared with its base.
+
+    Raises:
+        UserError: they were scored on different documents.
+    """
+    pairs = []
+    for key in keys:
+        base = params.report.baselines.get(key)
+        if base is not None and {key, base} <= results.keys():
+            pairs.append((results[base], results[key]))
+    finite = [pair for pair in pairs if not any(result.diverged for result in pair)]
+    _check_documents([result for pair in finite for result in pair])
+    return finite
+
+
+def _check_documents(results: list[CellResult]) -> None:
+    if len({tuple((i.task, i.doc_hash) for i in result.items) for result in results}) > 1:
+        keys = ", ".join(result.key for result in results)
+        raise UserError(f"these cells were scored on different documents and cannot be compared: {keys}")
 
 
 def _compare(reference: CellResult, pairs: list[tuple[CellResult, CellResult]]) -> dict[str, Recovery]:
     """Return what the second of each pair recovers of what the first lost, in every measure; a pair is a seed."""
-    everyone = [reference, *(result for pair in pairs for result in pair)]
-    if len({tuple((i.task, i.doc_hash) for i in result.items) for result in everyone}) > 1:
-        keys = ", ".join(result.key for result in everyone)
-        raise UserError(f"these cells were scored on different documents and cannot be compared: {keys}")
+    _check_documents([reference, *(result for pair in pairs for result in pair)])
 
     def strata(name: str) -> list[Stratum]:
         whole = reference.measure(name)
@@ -140,11 +141,12 @@ def _compare(reference: CellResult, pairs: list[tuple[CellResult, CellResult]]) 
 
 
 def labels(params: Params) -> dict[str, str]:
-    """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; with its key where that tells no two apart."""
-    names = {key: label(cell) for key, cell in params.cells.items()}
-    rows = {key: (names[key], cell.scheme, cell.model) for key, cell in params.cells.items()}
-    twins = [row for row, count in Counter(rows.values()).items() if count > 1]  # seeds or epochs apart
-    return {key: f"{name} ({key})" if rows[key] in twins else name for key, name in names.items()}
+    """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; with a key where rows share that."""
+    rows = params.rows()
+    names = {keys: (label(cell := params.cells[keys[0]]), cell.scheme, cell.model) for keys in rows}
+    twins = [name for name, count in Counter(names.values()).items() if count > 1]  # epochs or weights apart
+    called = {keys: f"{names[keys][0]} ({keys[0]})" if names[keys] in twins else names[keys][0] for keys in rows}
+    return {key: called[keys] for keys in rows for key in keys}
 
 
 def label(cell: Cell) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bench.config import Params
+from bench.parallel import run_cells
 from bench.paths import FAILURES
 from swq.errors import UserError, one_of
 
@@ -31,8 +32,10 @@ def select(params: Params, model: str | None = None, scheme: str | None = None) 
     return chosen
 
 
-def run(params: Params, keys: list[str]) -> None:
-    """Run cells that are not up to date and render the suite's report, where other cells may stand as not run.
+def run(params: Params, keys: list[str], jobs: int = 1) -> None:
+    """Run cells that are not up to date, `jobs` at a time, and render the suite's report.
+
+    Other cells may stand there as not run.
 
     Raises:
         UserError: a stage failed; names each, and why.
@@ -40,12 +43,15 @@ def run(params: Params, keys: list[str]) -> None:
     for note in FAILURES.glob("*"):
         note.unlink()
     dvc = Path(sys.executable).with_name("dvc")
-    scores = [f"score@{key}" for key in keys]
-    failed = subprocess.run([dvc, "repro", "--keep-going", *scores], check=False).returncode
+    if jobs > 1:
+        failed = not run_cells(dvc, params, keys, jobs)
+    else:
+        scores = [f"score@{key}" for key in keys]
+        failed = subprocess.run([dvc, "repro", "--keep-going", *scores], check=False).returncode != 0
     for folder in ("artefacts", "scores"):  # the report depends on them, whether a cell was run or not
         Path(folder).mkdir(exist_ok=True)
     # Alone: the report depends on the folders of all cells, so that DVC would run them all first.
-    rendered = subprocess.run([dvc, "repro", "--single-item", f"report@{params.suite}"], check=False).returncode
-    if failed or rendered:
+    rendered = subprocess.run([dvc, "repro", "--single-item", f"report@{params.suite}"], check=False).returncode == 0
+    if failed or not rendered:
         notes = [f"{path.name}: {path.read_text(encoding='utf-8')}" for path in sorted(FAILURES.glob("*"))]
         raise UserError("; ".join(notes) or "dvc could not run the cells; it said why above")

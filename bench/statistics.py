@@ -86,6 +86,15 @@ class Recovery:
 
 
 @dataclass(frozen=True)
+class McNemar:
+    """How many items became better and worse, and the two-sided p-value of that many by chance."""
+
+    better: int
+    worse: int
+    p: float
+
+
+@dataclass(frozen=True)
 class _Moments:
     """Means of (gained, lost) and the covariance matrices (2, 2) that make up that of the means."""
 
@@ -135,17 +144,17 @@ def mean_interval(strata: list[Array]) -> Interval:
     return _interval(point, float(sum(parts)), _satterthwaite(parts, [len(stratum) - 1 for stratum in strata]))
 
 
-def mcnemar(base: Array, treated: Array) -> tuple[int, int, float]:
-    """Return how many answers became right, how many wrong, and the exact two-sided p-value that chance did it.
+def mcnemar(gained: Array) -> McNemar:
+    """Test whether chance alone makes as many answers better as worse, exactly.
 
     Args:
-        base: (n_items,) of 0 and 1.
-        treated: (n_items,), the same items.
+        gained: (n_items,) of right answers gained: 1, 0 or -1, or their sums over seeds, of which the sign counts.
 
-    Source: McNemar (1947), in its exact form a binomial test of the discordant items.
+    Source: McNemar (1947), in its exact form a binomial test of the discordant items; on sums over seeds it is the sign
+    test, for which items are independent though the seeds' answers to one item are not.
     """
-    won, lost = int(((treated == 1) & (base == 0)).sum()), int(((base == 1) & (treated == 0)).sum())
-    return won, lost, float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    better, worse = int((gained > 0).sum()), int((gained < 0).sum())
+    return McNemar(better, worse, float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0)
 
 
 def segment_means(token_losses: Array, segment: int) -> Array:

@@ -1,200 +1,115 @@
-"""The suite's page: its tables and what stands between them."""
+"""The suite's tables: what was measured, what was recovered and what it cost, and which answers changed."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
 from bench.config import Params
-from bench.results import MEASURES, CellResult, label, labels
-from bench.statistics import LEVEL, MIN_SEEDS, Interval, Recovery, mcnemar, mean_interval
+from bench.results import MEASURES, CellResult
+from bench.rows import Row, Spread
+from bench.statistics import Interval, Recovery
 from bench.table import Table
 
 NOT_RUN = "not run"
+DIVERGED = "diverged"
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
 SHORT = {"winogrande": "WinoG", "hellaswag": "HellaS", "arc_challenge": "ARC-c", "arc_easy": "ARC-e", "piqa": "PIQA"}
+UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
 
 
-def page(
-    params: Params,
-    results: dict[str, CellResult],
-    recovered: dict[str, dict[str, Recovery]],
-    over_seeds: dict[tuple[str, ...], dict[str, Recovery]],
-    published: list[str | Table],
-) -> list[str | Table]:
-    """Return the whole page, paragraphs and tables: what was measured, what was recovered and what it cost, and how
-    little that decides.
+class Naming:
+    """What a row begins with: its model where the suite has several, its label, its scheme, its seeds likewise."""
 
-    `published` is the section of published figures, empty if there are none for these models.
-    """
-    return [
-        f"# Suite `{params.suite}`: recovered accuracy",
-        _what_is_measured(params, results),
-        "## Quality",
-        quality_table(params, results),
-        "## Share of the loss that is recovered, and the cost",
-        recovery_table(params, results, recovered),
-        f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval (Fieller's, paired over items and"
-        " conditional on this one seed). 'n/a' stands where the base has not clearly lost anything on these items, or"
-        " where too few of them differ from the base to say; the difference to the base, with its interval, is given"
-        " instead. Bits are those stored per weight of the quantized linears; embeddings and norms are as in FP.",
-        *(seeds_section(params, over_seeds) if over_seeds else []),
-        *([caution(params, results)] if results else []),
-        *published,
-        *params.report.notes,
-        "Made by `dvc repro`. Every number in full precision is in `metrics.json`, commit, versions and machine are in"
-        " `provenance.json`, both beside this file.",
-    ]
+    def __init__(self, params: Params) -> None:
+        self._models = len({cell.model for cell in params.cells.values()}) > 1
+        self._seeds = any(len(keys) > 1 for keys in params.rows())
+        names = ["cell", "scheme"]
+        self.headers = [*(["model"] if self._models else []), *names, *(["seeds"] if self._seeds else [])]
+
+    def of(self, row: Row) -> list[str]:
+        n_run, n_seeds = len(row.results), len(row.keys)
+        seeds = str(n_seeds) if n_run in (0, n_seeds) else f"{n_run} of {n_seeds}"
+        names = [*([row.cell.model] if self._models else []), row.label, str(row.cell.scheme or "")]
+        return [*names, seeds] if self._seeds else names
 
 
-def markdown_page(parts: list[str | Table]) -> str:
-    """Return a page in Markdown."""
-    return "\n\n".join(part.markdown() if isinstance(part, Table) else part for part in parts) + "\n"
-
-
-def _what_is_measured(params: Params, results: dict[str, CellResult]) -> str:
-    """Say what a number stands on: of the cells that were run, or what it will stand on."""
-    protocol = params.protocol
-    missing = len(params.cells) - len(results)
-    first = next(iter(results.values()), None)
-    n_items = f", {sum(task['n_items'] for task in first.summary['tasks'].values())} items" if first else ""
-    n_tokens = f"over {sum(t.size for t in first.token_losses.values()):,} tokens " if first else ""
-    return (
-        f"{len(protocol.tasks)} tasks{n_items}, 0-shot `acc` in %; perplexity {n_tokens}in"
-        f" windows of {protocol.perplexity.seq_len}; margin is the log-likelihood of the right choice minus that of the"
-        " best wrong one, in nats, averaged over items and tasks."
-        + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
-    )
-
-
-def quality_table(params: Params, results: dict[str, CellResult]) -> Table:
-    """A row per cell: perplexity, accuracy per task, their mean, and the margin."""
-    tasks, texts = params.protocol.tasks, params.protocol.perplexity.texts
+def quality_table(params: Params, rows: list[Row]) -> Table:
+    """A row per row: perplexity, accuracy per task, their mean, and the margin; the mean over seeds of each."""
+    naming, tasks, texts = Naming(params), params.protocol.tasks, params.protocol.perplexity.texts
     width = len(texts) + len(tasks) + 2
-    rows = []
-    for key, names in cell_names(params).items():
-        result = results.get(key)
-        if result is None:
-            rows.append([*names, NOT_RUN, *[""] * (width - 1)])
-            continue
-        rows.append(
-            [
-                *names,
-                *(_number(result.summary["perplexity"][text], 2) for text in texts),
-                *(_percent(result.summary["tasks"][task]["acc"], 1) for task in tasks),
-                _percent(result.mean_accuracy, 2),
-                _number(result.mean_margin, 3),
+    body = []
+    for row in rows:
+        cells = [NOT_RUN, *[""] * (width - 1)]
+        if row.results:
+            cells = [
+                *(_show(row.perplexity(text), 2) for text in texts),
+                *(_show(row.accuracy(task), 1, 100, deviation=False) for task in tasks),
+                _show(row.mean_accuracy(), 2, 100),
+                _show(row.mean_margin(), 3),
             ]
-        )
+        body.append([*naming.of(row), *cells])
     of_texts = ["perplexity"] if len(texts) == 1 else [f"{text} ppl" for text in texts]
-    headers = [*name_headers(params), *of_texts, *(SHORT.get(task, task) for task in tasks), "mean acc", "margin"]
-    return Table(rows, headers, left=len(name_headers(params)))
+    headers = [*naming.headers, *of_texts, *map(short, tasks), "mean acc", "margin"]
+    return Table(body, headers, left=len(naming.headers))
 
 
-def recovery_table(params: Params, results: dict[str, CellResult], recovered: dict[str, dict[str, Recovery]]) -> Table:
-    """A row per cell: recovered shares with intervals, time, memory and stored bits."""
-    names, called = cell_names(params), labels(params)
-    rows = []
-    for key in params.cells:
-        base = params.report.baselines.get(key)
-        result, shares = results.get(key), recovered.get(key)
-        row = [*names[key], called[base] if base else ""]
-        if result is None:
-            rows.append([*row, NOT_RUN, *[""] * 5])
-            continue
-        measured = _shares(shares) if shares else [""] * len(MEASURES)
-        rows.append(
-            [
-                *row,
-                *measured,
-                f"{result.wall_seconds / 60:.1f}",
-                f"{result.peak_host_bytes / 2**30:.2f}",
-                f"{result.bits_per_weight:.3f}" if result.bits_per_weight else DTYPE_BITS[params.protocol.dtype],
+def recovery_table(params: Params, rows: list[Row]) -> Table:
+    """A row per row: recovered shares with intervals, time, memory and stored bits."""
+    naming = Naming(params)
+    body = []
+    for row in rows:
+        cells = [NOT_RUN, *[""] * (len(MEASURES) + 2)]
+        if row.results:
+            bits = row.results[0].bits_per_weight
+            cells = [
+                *(_shares(row.recovered) if row.recovered else [""] * len(MEASURES)),
+                f"{_mean(row, lambda result: result.wall_seconds) / 60:.1f}",
+                f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
+                f"{bits:.3f}" if bits else DTYPE_BITS[params.protocol.dtype],
             ]
-        )
+        body.append([*naming.of(row), row.base or "", *cells])
     shares_of = [f"of {measure.replace('_', '-')}" for measure in MEASURES]
-    headers = [*name_headers(params), "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
-    return Table(rows, headers, left=len(name_headers(params)) + 1)
+    headers = [*naming.headers, "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
+    return Table(body, headers, left=len(naming.headers) + 1)
 
 
-def seeds_section(params: Params, over_seeds: dict[tuple[str, ...], dict[str, Recovery]]) -> list[str | Table]:
-    """A row per row of the suite that was run with several seeds: what is recovered over all of them."""
-    several = [cell.model for cell in params.cells.values()]
-    rows = []
-    for keys, shares in over_seeds.items():
-        cell, base = params.cells[keys[0]], params.cells[params.report.baselines[keys[0]]]
-        n_seeds = next(iter(shares.values())).n_seeds
-        names = [*([cell.model] if len(set(several)) > 1 else []), label(cell), str(cell.scheme or ""), label(base)]
-        rows.append([*names, str(n_seeds), *_shares(shares)])
-    headers = [*name_headers(params), "base", "seeds", *(f"of {measure.replace('_', '-')}" for measure in MEASURES)]
-    return [
-        "## Over seeds",
-        Table(rows, headers, left=len(name_headers(params)) + 1),
-        "Here seeds are drawn at random like items, so that the interval holds for seeds that were not run; with fewer"
-        f" than {MIN_SEEDS} it is conditional on these seeds.",
+def changes_table(params: Params, rows: list[Row]) -> Table:
+    """A row per row with a base: of each task's documents, how many are answered better and worse, by chance or not."""
+    naming, tasks = Naming(params), [*params.protocol.tasks, "all"]
+    body = [
+        [
+            *naming.of(row),
+            row.base or "",
+            *(f"+{n.better} -{n.worse} ({n.p:.2g})" for n in map(row.changed.get, tasks) if n),
+        ]
+        for row in rows
+        if row.changed
     ]
+    return Table(body, [*naming.headers, "base", *map(short, tasks)], left=len(naming.headers) + 1)
 
 
-def _shares(shares: dict[str, Recovery]) -> list[str]:
-    factors = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
-    return [_share(shares[measure], *factors[measure]) for measure in MEASURES]
+def short(task: str) -> str:
+    return SHORT.get(task, task)
 
 
-def cell_names(params: Params) -> dict[str, list[str]]:
-    """Return what a cell's row begins with: its model where the suite has several, its label, its scheme."""
-    called = labels(params)
-    several = len({cell.model for cell in params.cells.values()}) > 1
-    return {
-        key: [*([cell.model] if several else []), called[key], str(cell.scheme or "")]
-        for key, cell in params.cells.items()
-    }
+def _mean(row: Row, of: Callable[[CellResult], float]) -> float:
+    return sum(map(of, row.results)) / len(row.results)
 
 
-def name_headers(params: Params) -> list[str]:
-    """Return the headers above `cell_names`."""
-    return (
-        ["cell", "scheme"] if len({cell.model for cell in params.cells.values()}) == 1 else ["model", "cell", "scheme"]
-    )
-
-
-def caution(params: Params, results: dict[str, CellResult]) -> str:
-    """Say from the items themselves how far they reach."""
-    finite = {key: result for key, result in results.items() if not result.diverged}
-    if not finite:
-        return "Every cell diverged: there is nothing to compare."
-    last, called = list(finite.values())[-1], labels(params)
-    spread = mean_interval(last.measure("accuracy"))
-    text = (
-        f"**How little this decides:** {len(last.items)} items fix one cell's mean accuracy only to about"
-        f" ±{50 * (spread.high - spread.low):.0f} points, while the differences in question are a few points or less"
-    )
-    base = finite.get(params.report.baselines.get(last.key, ""))
-    if base:
-        answers = [np.concatenate(result.measure("accuracy")) for result in (base, last)]
-        won, lost, p = mcnemar(*answers)
-        text += (
-            f"; from {called[base.key]} to {called[last.key]}, of the answers {won} became right and {lost} wrong, as"
-            f" chance alone does with p = {p:.2f} (exact McNemar)"
-        )
-    return text + (
-        ". Read perplexity and margin first, and take the recovered share of accuracy here as a demonstration of the"
-        " method, not as evidence."
-    )
+def _shares(recovered: dict[str, Recovery]) -> list[str]:
+    return [_share(recovered[measure], *UNITS[measure]) for measure in MEASURES]
 
 
 def _share(measured: Recovery, factor: float, unit: str) -> str:
     if measured.share is not None:
-        return _interval(measured.share, 100, 1)
-    return f"n/a ({_interval(measured.gained, factor, 1 if factor > 1 else 3)}{unit})"
+        return show_interval(measured.share, 100, 1)
+    return f"n/a ({show_interval(measured.gained, factor, 1 if factor > 1 else 3)}{unit})"
 
 
-def _interval(interval: Interval, factor: float, digits: int) -> str:
+def show_interval(interval: Interval, factor: float, digits: int) -> str:
     point, low, high = (factor * value for value in (interval.point, interval.low, interval.high))
     return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _percent(value: float | None, digits: int) -> str:
-    return _number(None if value is None else 100 * value, digits)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "diverged" if value is None else f"{value:.{digits}f}"
+def _show(spread: Spread | None, digits: int, factor: float = 1.0, deviation: bool = True) -> str:
+    return DIVERGED if spread is None else spread.show(digits, factor, deviation)

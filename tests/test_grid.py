@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.compose import composed
 from bench.config import Params
 from bench.grid import expand
 from bench.slices import select
+from bench.strict import parse_section
 from swq.errors import UserError
 from tests import tiny_suite
 
+ROOT = Path(__file__).parent.parent
 GRID = [
     {"models": ["a", "b"], "rows": {"fp": {"calibration": "{model}-c", "method": {"name": "fp"}}}},
     {
@@ -40,6 +44,45 @@ def test_grid_crosses_models_schemes_and_rows() -> None:
     assert baselines == {f"s-{m}-{scheme}-awq": f"s-{m}-{scheme}-rtn" for m in "ba" for scheme in ("w2a16", "w3a16g64")}
 
 
+def test_seeds_make_cells_of_one_row() -> None:
+    """Each seed against its own base; against a base without seeds all of them."""
+    rtn = {"calibration": "c-1", "method": {"name": "rtn"}}
+    trained = {"calibration": "c-{seed}", "method": {"name": "omniquant"}, "loss": {"weights": {"mse": 1.0}}}
+    grid = [
+        {"models": ["m"], "schemes": ["w2a16"], "rows": {"rtn": rtn}},
+        {
+            "models": ["m"],
+            "schemes": ["w2a16"],
+            "seeds": [1, 20],
+            "rows": {"oq": trained | {"base": "rtn"}, "oq-sw": trained | {"base": "oq"}},
+        },
+    ]
+    cells, baselines = expand("s", grid)
+    assert list(cells) == [f"s-m-w2a16-{row}" for row in ("rtn", "oq-s1", "oq-s20", "oq-sw-s1", "oq-sw-s20")]
+    assert [(cells[f"s-m-w2a16-oq-s{n}"]["seed"], cells[f"s-m-w2a16-oq-s{n}"]["calibration"]) for n in (1, 20)] == [
+        (1, "c-1"),
+        (20, "c-20"),
+    ]
+    assert baselines == {f"s-m-w2a16-oq-s{n}": "s-m-w2a16-rtn" for n in (1, 20)} | {
+        f"s-m-w2a16-oq-sw-s{n}": f"s-m-w2a16-oq-s{n}" for n in (1, 20)
+    }
+
+
+def test_committed_smollm2_suite_is_two_schemes_two_methods_and_five_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    params = parse_section(Params, composed("smollm2"), "conf/")
+    rows = [keys for keys in params.rows() if len(keys) > 1]
+    assert [len(keys) for keys in rows] == [5] * 8 and params.protocol.limit is None
+    for keys in rows:
+        cells = [params.cells[key] for key in keys]
+        assert len({cell.seed for cell in cells}) == len({cell.calibration for cell in cells}) == 5
+        assert all(params.calibrations[cell.calibration].seed == cell.seed for cell in cells)
+        with_sw = cells[0].loss is not None and "sw" in cells[0].loss.weights
+        assert len({params.report.baselines[key] for key in keys}) == (5 if with_sw else 1)
+    schemes = {str(params.cells[keys[0]].scheme) for keys in rows}
+    assert len(schemes) == 2 and any(scheme.startswith("w2") for scheme in schemes)
+
+
 @pytest.mark.parametrize(
     ("grid", "said"),
     [
@@ -49,8 +92,9 @@ def test_grid_crosses_models_schemes_and_rows() -> None:
         ([{"models": ["a"], "rows": {"x": {"base": "y"}}}], "grid.0.rows.x: base 'y' is no row"),
         (
             [{"models": ["a"], "rows": {"x": {"calibration": "{modl}"}}}],
-            "another placeholder than {model} and {scheme}",
+            "another placeholder than {model}, {scheme} and {seed}",
         ),
+        ([{"models": ["a"], "rows": {}, "seeds": 3}], r"grid.0.seeds: must be a list, such as \[3\]"),
         ([{"models": ["a"], "rows": {}, "schemes": "w4a16"}], r"grid.0.schemes: must be a list, such as \[w4a16\]"),
         (GRID + GRID[:1], "grid.2: cell s-a-fp is there already"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -17,11 +18,12 @@ from bench.config import Params, Runtime, load_params
 from bench.harness import Item, write_items
 from bench.paths import artefact_folder, score_folder
 from bench.records import write_json
-from bench.results import labels, load_results, recoveries
+from bench.results import labels, load_results, recovered_by
+from bench.rows import rows
 from bench.stages.check import check
 from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.report import report, show
-from bench.tables import markdown_page, page
+from bench.tables import quality_table
 from swq.errors import UserError
 from swq.files import atomic_folder
 from tests import tiny_suite
@@ -182,27 +184,48 @@ def test_scores_of_an_older_configuration_count_as_not_run(
     tiny_suite.write_params(Path(), values)
     edited = load_params()
     assert load_results(edited).keys() == left
-    assert "tiny-omniquant" not in recoveries(edited, load_results(edited)), "its base is not there"
+    assert recovered_by(edited, load_results(edited), ("tiny-omniquant",)) is None, "its base is not there"
 
 
 def test_rows_that_look_alike_get_their_key(params: Params) -> None:
     values = tiny_suite.params()
-    values["cells"]["tiny-omniquant-7"] = values["cells"]["tiny-omniquant"] | {"seed": 7}
+    values["cells"]["tiny-omniquant-3"] = copy.deepcopy(values["cells"]["tiny-omniquant"])
+    values["cells"]["tiny-omniquant-3"]["method"]["epochs"] = 3
+    tiny_suite.write_params(Path(), values)
+    called = labels(load_params())
+    assert called["tiny-omniquant"] == "OmniQuant (tiny-omniquant)"
+    assert called["tiny-omniquant-3"] == "OmniQuant (tiny-omniquant-3)"
+    assert [called[f"tiny-{name}"] for name in ("fp", "rtn", "omniquant-sw")] == ["FP", "RTN", "OmniQuant + SW"]
+
+
+def test_seeds_are_one_row(params: Params) -> None:
+    """Three seeds of OmniQuant, of which two were run and one of these diverged."""
+    values = tiny_suite.params()
+    for seed in (7, 8):
+        values["cells"][f"tiny-omniquant-s{seed}"] = values["cells"]["tiny-omniquant"] | {"seed": seed}
+        values["report"]["baselines"][f"tiny-omniquant-s{seed}"] = "tiny-rtn"
+    values["protocol"]["tasks"] = ["piqa"]
     tiny_suite.write_params(Path(), values)
     edited = load_params()
-    for key in edited.cells:
+    for key in set(edited.cells) - {"tiny-omniquant-s8"}:
         write_scores(edited, key)
-    called = labels(edited)
-    assert called["tiny-omniquant"] == "OmniQuant (tiny-omniquant)"
-    assert called["tiny-omniquant-7"] == "OmniQuant (tiny-omniquant-7)"
-    assert [called[f"tiny-{name}"] for name in ("fp", "rtn", "omniquant-sw")] == ["FP", "RTN", "OmniQuant + SW"]
+    path = score_folder("tiny-omniquant-s7") / "summary.json"
+    write_json(path, json.loads(path.read_text()) | {"diverged": True, "perplexity": {"perplexity": None}})
+    results = load_results(edited)
+    row = next(row for row in rows(edited, results) if row.label == "OmniQuant")
+    assert row.keys == ("tiny-omniquant", "tiny-omniquant-s7", "tiny-omniquant-s8") and row.name == "tiny-omniquant"
+    assert row.recovered is not None and row.recovered["accuracy"].n_seeds == 1, "of those that did not diverge"
+    report(edited)
+    text = show(edited)
+    assert re.search(r"\| OmniQuant +\| w3a16g32 \| 2 of 3 +\| +diverged \|", text)
+    assert "Diverged, and left out of what is compared: OmniQuant w3a16g32 (1 of 3)." in text
 
 
 def test_recovery_refuses_different_documents(params: Params) -> None:
     for key in params.cells:
         write_scores(params, key, doc_hash="x" if key == "tiny-rtn" else "h")
     with pytest.raises(UserError, match="scored on different documents"):
-        recoveries(params, load_results(params))
+        rows(params, load_results(params))
 
 
 def test_report_of_nothing_says_so_in_every_row(params: Params) -> None:
@@ -221,22 +244,19 @@ def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -
     summary = json.loads((score_folder("tiny-rtn") / "summary.json").read_text())
     diverged = {"piqa": {"acc": None, "margin": None, "n_items": 1}}
     write_json(score_folder("tiny-rtn") / "summary.json", summary | {"diverged": True, "tasks": diverged})
-    results = load_results(one_task)
-    recovered = recoveries(one_task, results)
-    assert set(recovered) == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
-    row = next(
-        line
-        for line in markdown_page(page(one_task, results, recovered, {}, [])).splitlines()
-        if line.startswith("| RTN")
-    )
-    assert row.count("diverged") == 3
+    found = rows(one_task, load_results(one_task))
+    compared = {row.keys[0] for row in found if row.recovered}
+    assert compared == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
+    line = next(line for line in quality_table(one_task, found).markdown().splitlines() if line.startswith("| RTN"))
+    assert line.count("diverged") == 3
 
 
 def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
     one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
     for key in ("tiny-fp", "tiny-rtn", "tiny-omniquant"):
         write_scores(one_task, key)
-    results = load_results(one_task)
-    assert set(recoveries(one_task, results)) == {"tiny-omniquant"}
-    text = markdown_page(page(one_task, results, recoveries(one_task, results), {}, []))
+    found = rows(one_task, load_results(one_task))
+    assert {row.keys[0] for row in found if row.recovered} == {"tiny-omniquant"}
+    report(one_task)
+    text = show(one_task)
     assert "2 of 5 cells were not run" in text and len(re.findall(r"\| +not run +\|", text)) == 4

@@ -160,7 +160,7 @@ def test_one_scheme_per_model_runs_through_every_stage(project: Project) -> None
 
 
 def test_table_holds_what_was_run_and_says_what_was_not(project: Project) -> None:
-    metrics = json.loads((project.folder / "results/paper/metrics.json").read_text())
+    metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
     run = [key for model, scheme in SLICES.items() for key in project.cells(model, scheme)]
     assert list(metrics) == [key for key in project.params.cells if key in run] and len(run) == 21
     for values in metrics.values():
@@ -200,7 +200,7 @@ def test_opts_texts_begin_with_its_start_token(project: Project) -> None:
 def test_slice_under_dvc_leaves_the_other_cells(project: Project) -> None:
     done = project.run("run", "--model", "opt-125m", "--scheme", "w4a16")
     assert done.returncode == 0, done.stdout + done.stderr
-    metrics = json.loads((project.folder / "results/paper/metrics.json").read_text())
+    metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
     assert {key for key in metrics if "125m" in key} == set(project.cells("opt-125m", "w4a16")) and len(metrics) == 25
     assert "Beside the published figures" in done.stdout
 

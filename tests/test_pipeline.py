@@ -67,25 +67,26 @@ def test_results_hold_every_cell(project: Path) -> None:
     assert {path.name for path in results.iterdir()} == {
         "table.md",
         "metrics.json",
+        "cells.json",
         "provenance.json",
         "report.html",
-        *(f"{table}.{form}" for table in ("quality", "recovered") for form in ("csv", "tex")),
-        *(f"{plot}.{form}" for plot in ("recovered", "losses") for form in ("png", "svg")),
+        *(f"{table}.{form}" for table in ("quality", "recovered", "changed") for form in ("csv", "tex")),
+        *(f"{plot}.{form}" for plot in ("recovered", "bits", "losses") for form in ("png", "svg")),
     }
     table = (results / "table.md").read_text()
     assert all(
         f"| {label} " in table for label in ("FP", "RTN", "OmniQuant", "OmniQuant + SW", "TesseraQ (from AWQ) + SW")
     )
     assert "25 items fix" in table
-    metrics = json.loads((results / "metrics.json").read_text())
-    assert list(metrics) == list(tiny_suite.params()["cells"])
-    assert metrics["tiny-rtn"]["bits_per_weight"] == pytest.approx(3 + (16 + 3) / 32)
-    fp, rtn = (metrics[f"tiny-{name}"]["perplexity"]["perplexity"] for name in ("fp", "rtn"))
+    metrics, cells = (json.loads((results / f"{name}.json").read_text()) for name in ("metrics", "cells"))
+    assert list(metrics) == list(cells) == list(tiny_suite.params()["cells"])
+    assert cells["tiny-rtn"]["bits_per_weight"] == pytest.approx(3 + (16 + 3) / 32)
+    fp, rtn = (metrics[f"tiny-{name}"]["perplexity_perplexity"] for name in ("fp", "rtn"))
     assert fp < 2 * rtn
 
 
 def test_every_result_says_where_it_came_from(project: Path) -> None:
-    metrics = json.loads((project / "results/tiny/metrics.json").read_text())
+    metrics = json.loads((project / "results/tiny/cells.json").read_text())
     provenance = json.loads((project / "results/tiny/provenance.json").read_text())
     header = json.loads((project / "data/corpora/words/manifest.json").read_text())
     assert len({cell["protocol_sha256"] for cell in metrics.values()}) == 1

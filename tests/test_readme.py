@@ -27,11 +27,11 @@ def test_tables_are_those_of_the_committed_results() -> None:
     shown = README.split("<!-- table -->")[1].split("<!-- end of table -->")[0]
     committed = (ROOT / "results/bundled/table.md").read_text(encoding="utf-8")
     assert len(tables(shown)) == 2
-    assert tables(shown) == tables(committed)
+    assert tables(shown) == tables(committed)[:2]
 
 
 def test_committed_results_are_whole() -> None:
-    metrics = json.loads((ROOT / "results/bundled/metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((ROOT / "results/bundled/cells.json").read_text(encoding="utf-8"))
     cells = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["cells"]
     assert list(metrics) == list(cells)
     assert all(min(cell["perplexity"].values()) > 0 and len(cell["tasks"]) == 5 for cell in metrics.values())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import Interval, Stratum, mcnemar, mean_interval, recovery, segment_means
+from bench.statistics import Interval, McNemar, Stratum, mcnemar, mean_interval, recovery, segment_means
 from benchmarks.coverage import covered
 
 
@@ -120,10 +120,11 @@ def test_intervals_hold_the_truth_as_often_as_they_say(gap: float, seed_sd: floa
 
 
 def test_mcnemar_is_the_binomial_test_of_what_changed() -> None:
-    base, treated = np.array([0.0] * 9 + [1.0] * 11), np.array([1.0] * 8 + [0.0] * 3 + [1.0] * 9)
-    won, lost, p = mcnemar(base, treated)
-    assert (won, lost) == (8, 2) and p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
-    assert mcnemar(base, base) == (0, 0, 1.0)
+    gained = np.array([1.0] * 8 + [-1.0] * 2 + [0.0] * 10)
+    found = mcnemar(gained)
+    assert (found.better, found.worse) == (8, 2) and found.p == pytest.approx(2 * (1 + 10 + 45) / 2**10)
+    assert mcnemar(gained * 5) == found, "over seeds the sign counts"
+    assert mcnemar(np.zeros(3)) == McNemar(0, 0, 1.0)
 
 
 def test_interval_of_a_mean_is_the_t_interval() -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from bench.claims import Claim, Claims, Verdict, judge, load_claims, more_needed
 from bench.config import Params
 from bench.published import Registry, load_published
-from bench.results import CellResult, load_results, recoveries, seed_recoveries
+from bench.results import CellResult, load_results, recovered_by
 from bench.sources import HubModel
 from bench.statistics import MIN_SEEDS, Recovery
 from bench.table import Table
@@ -36,7 +36,7 @@ class Finding:
 
     claim: str
     scheme: str
-    verdict: Verdict | str
+    verdict: Verdict
     share: tuple[float, float, float] | None
     claimed: tuple[float, float]
     n_items: int
@@ -71,30 +71,28 @@ def as_json(findings: list[Finding]) -> list[dict[str, object]]:
     return [asdict(finding) for finding in findings]
 
 
-MISMATCH = "protocol mismatch"
+MISMATCH: Verdict = "protocol mismatch"
 
 
 def _findings(params: Params, claims: Claims, results: dict[str, CellResult], registry: Registry) -> Iterator[Finding]:
-    single = recoveries(params, results)
-    several = seed_recoveries(params, results, single)
     for name, claim in claims.claims.items():
-        wrong = _mismatch(params, claim, claims, results, registry)
         for keys in _rows(params, claim):
+            wrong = _mismatch(params, keys[0], claims, results, registry)
+            recovered = recovered_by(params, results, keys)
             scheme = str(params.cells[keys[0]].scheme)
-            done = tuple(key for key in keys if key in single)
-            recovered = several.get(done) or (single[done[0]] if done else None)
             yield _finding(name, claim, scheme, recovered["accuracy"] if recovered else None, wrong)
 
 
 def _rows(params: Params, claim: Claim) -> list[tuple[str, ...]]:
-    """Return the cells that a claim is about, those that differ in their seed alone together."""
-    rows: dict[str, list[str]] = {}
-    for key, cell in params.cells.items():
+    """Return the rows that a claim is about."""
+
+    def about(key: str) -> bool:
+        cell = params.cells[key]
         source = params.models.get(cell.model)
-        about = isinstance(source, HubModel) and source.repo == claim.model and cell.method_name == claim.method
-        if about and cell.loss and cell.loss.weights.get("sw") and key in params.report.baselines:
-            rows.setdefault(params.apart_from_seed(key), []).append(key)
-    return [tuple(keys) for keys in rows.values()]
+        right = isinstance(source, HubModel) and source.repo == claim.model and cell.method_name == claim.method
+        return bool(right and cell.loss and cell.loss.weights.get("sw") and key in params.report.baselines)
+
+    return [keys for keys in params.rows() if about(keys[0])]
 
 
 def _finding(name: str, claim: Claim, scheme: str, recovered: Recovery | None, wrong: str | None) -> Finding:
@@ -116,25 +114,35 @@ def _finding(name: str, claim: Claim, scheme: str, recovered: Recovery | None, w
 
 
 def _mismatch(
-    params: Params, claim: Claim, claims: Claims, results: dict[str, CellResult], registry: Registry
+    params: Params, key: str, claims: Claims, results: dict[str, CellResult], registry: Registry
 ) -> str | None:
-    """Say which full-precision or RTN perplexity of the claim's model is not the published one; None if all are."""
-    for key, result in results.items():
-        cell = params.cells[key]
-        source = params.models.get(cell.model)
-        if not isinstance(source, HubModel) or source.repo != claim.model or cell.method_name not in ("fp", "rtn"):
+    """Say which perplexity of what a row stands on is not the published one; None if all are that were run.
+
+    A row stands on its model's full precision, on RTN at its scheme and on its own base. Where sources disagree, it is
+    enough to agree with one.
+    """
+    cell = params.cells[key]
+    source = params.models[cell.model]
+    assert isinstance(source, HubModel), "claims are about models on the hub"
+    base = params.report.baselines[key]
+    for other, result in results.items():
+        anchor = params.cells[other]
+        name = anchor.method_name
+        alike = anchor.model == cell.model and anchor.scheme in (None, cell.scheme)
+        if not alike or name not in claims.tolerance or (name not in RECIPELESS and other != base):
             continue
-        tolerance = getattr(claims.tolerance, cell.method_name)
-        for figure in registry.find(source.repo, cell.method_name, str(cell.scheme) if cell.scheme else None):
-            for text, published in figure.perplexity.items():
-                measured = result.summary["perplexity"].get(text)
-                if measured is None or published > COLLAPSED:
-                    continue
-                if abs(measured / published - 1) > tolerance / 100:
-                    return f"{key}: {text} perplexity {measured:.2f}, published {published:g} ({figure.source})"
+        figures = registry.find(source.repo, name, str(anchor.scheme) if anchor.scheme else None)
+        for text, measured in result.summary["perplexity"].items():
+            printed = {figure.source: figure.perplexity[text] for figure in figures if text in figure.perplexity}
+            near = [abs(measured / value - 1) <= claims.tolerance[name] / 100 for value in printed.values() if measured]
+            if printed and min(printed.values()) <= COLLAPSED and not any(near):
+                said = ", ".join(f"{value:g} ({place})" for place, value in printed.items())
+                found = "diverged" if measured is None else f"{measured:.2f}"
+                return f"{other}: {text} perplexity {found}, published {said}"
     return None
 
 
+RECIPELESS = ("fp", "rtn")  # what is left to differ in is the protocol
 COLLAPSED = 100  # perplexities above it are published to two digits and differ between libraries
 
 

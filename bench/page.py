@@ -1,0 +1,113 @@
+"""The suite's page: its tables and what stands between them."""
+
+from __future__ import annotations
+
+from bench.config import Params
+from bench.results import CellResult
+from bench.rows import Row
+from bench.statistics import LEVEL, MIN_SEEDS, mean_interval
+from bench.table import Table
+
+
+def page(
+    params: Params,
+    results: dict[str, CellResult],
+    rows: list[Row],
+    tables: dict[str, Table],
+    published: list[str | Table],
+) -> list[str | Table]:
+    """Return the whole page, paragraphs and tables: what was measured, what was recovered and what it cost, and how
+    little that decides.
+
+    `tables` are those of bench.tables by name; `published` is the section of published figures, empty if there is none.
+    """
+    changed: list[str | Table] = ["## Answers that changed", tables["changed"], _what_changed_means(params)]
+    return [
+        f"# Suite `{params.suite}`: recovered accuracy",
+        _what_is_measured(params, results),
+        "## Quality",
+        tables["quality"],
+        "## Share of the loss that is recovered, and the cost",
+        tables["recovered"],
+        _what_a_share_is(params),
+        *(changed if tables["changed"].rows else []),
+        *([_caution(results)] if results else []),
+        *published,
+        *params.report.notes,
+        *_diverged(rows),
+        "Made by `dvc repro`. The numbers of every cell in full precision are in `cells.json`, those of every row in"
+        " `metrics.json`, commit, versions and machine in `provenance.json`, all beside this file.",
+    ]
+
+
+def markdown_page(parts: list[str | Table]) -> str:
+    """Return a page in Markdown."""
+    return "\n\n".join(part.markdown() if isinstance(part, Table) else part for part in parts) + "\n"
+
+
+def _several_seeds(params: Params) -> bool:
+    return any(len(keys) > 1 for keys in params.rows())
+
+
+def _what_is_measured(params: Params, results: dict[str, CellResult]) -> str:
+    """Say what a number stands on: of the cells that were run, or what it will stand on."""
+    protocol = params.protocol
+    missing = len(params.cells) - len(results)
+    first = next(iter(results.values()), None)
+    n_items = f", {sum(task['n_items'] for task in first.summary['tasks'].values()):,} items" if first else ""
+    limit = f" (the first {protocol.limit} of each)" if protocol.limit else ""
+    n_tokens = f"over {sum(t.size for t in first.token_losses.values()):,} tokens " if first else ""
+    return (
+        f"{len(protocol.tasks)} tasks{n_items}{limit}, 0-shot `acc` in %; perplexity {n_tokens}in"
+        f" windows of {protocol.perplexity.seq_len}; margin is the log-likelihood of the right choice minus that of the"
+        " best wrong one, in nats, averaged over items and tasks."
+        + (" With several seeds a number is their mean ± their standard deviation." if _several_seeds(params) else "")
+        + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
+    )
+
+
+def _what_a_share_is(params: Params) -> str:
+    over = "conditional on this one seed"
+    if _several_seeds(params):
+        over = (
+            f"with {MIN_SEEDS} seeds or more also over seeds, both drawn at random; with fewer, conditional on these"
+            " seeds"
+        )
+    return (
+        f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval (Fieller's, paired over items and"
+        f" {over}). 'n/a' stands where the base has not clearly lost anything on these items, or where too few of them"
+        " differ from the base to say; the difference to the base, with its interval, is given instead. Minutes are a"
+        " cell's; bits are those stored per weight of the quantized linears, embeddings and norms are as in FP."
+    )
+
+
+def _what_changed_means(params: Params) -> str:
+    seeds = (
+        " With several seeds a document counts once, as better if more seeds became right on it than wrong."
+        if _several_seeds(params)
+        else ""
+    )
+    return (
+        "Documents answered better and worse than by the base, and in brackets the p-value of that by chance alone"
+        f" (exact McNemar, two-sided, not corrected for the number of tests).{seeds}"
+    )
+
+
+def _caution(results: dict[str, CellResult]) -> str:
+    """Say from the items themselves how far they reach."""
+    finite = [result for result in results.values() if not result.diverged]
+    if not finite:
+        return "Every cell diverged: there is nothing to compare."
+    spread = mean_interval(finite[-1].measure("accuracy"))
+    return (
+        f"**How little accuracy decides here:** {len(finite[-1].items):,} items fix one cell's mean accuracy only to"
+        f" about ±{50 * (spread.high - spread.low):.1f} points, while the differences in question are a few"
+        " points or less. Read perplexity and margin first."
+    )
+
+
+def _diverged(rows: list[Row]) -> list[str]:
+    named = [
+        f"{row.label} {row.cell.scheme or ''} ({row.n_diverged} of {len(row.keys)})" for row in rows if row.n_diverged
+    ]
+    return [f"Diverged, and left out of what is compared: {', '.join(named)}."] if named else []

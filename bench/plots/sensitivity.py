@@ -1,0 +1,105 @@
+"""How perplexity and margin move with SW's weight and with the number of projections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.config import Params
+from bench.plots.names import names
+from bench.rows import Row, Spread
+from swq.losses import Loss
+
+Series = dict[float, Row]
+
+
+def plot_sensitivity(params: Params, rows: list[Row]) -> Figure | None:
+    """Draw a line through rows that differ in SW's weight alone, and one through those that differ in K alone."""
+    panels = {"SW's share of the weights": by_weight(rows), "projections per step": by_projections(rows)}
+    panels = {name: series for name, series in panels.items() if series}
+    if not panels:
+        return None
+    text = next(iter(params.protocol.perplexity.texts))
+    figure, axes = plt.subplots(2, len(panels), figsize=(6 * len(panels), 7), squeeze=False, layout="constrained")
+    for column, (name, series) in enumerate(panels.items()):
+        for place, (label, line) in enumerate(series.items()):
+            _plot(axes[0, column], line, lambda row: row.perplexity(text), label, f"C{place}")
+            _plot(axes[1, column], line, Row.mean_margin, label, f"C{place}")
+        axes[0, column].set(ylabel=f"perplexity, {text}")
+        axes[1, column].set(xlabel=name, ylabel="mean margin, nats")
+        axes[0, column].legend(fontsize=8)
+        if name.startswith("projections"):
+            for axis in axes[:, column]:
+                axis.set_xscale("log", base=2)
+    figure.suptitle(f"Suite {params.suite}: sensitivity to the sliced-Wasserstein term")
+    return figure
+
+
+def by_weight(rows: list[Row]) -> dict[str, Series]:
+    """Return lines of rows that differ in SW's weight alone, by its share of all weights, from their row without SW on.
+
+    A line of one weight above 0 shows nothing and is left out.
+    """
+    found = _lines(rows, lambda loss: (_others(loss), loss.n_projections, loss.sw_block_size, loss.normalised), _share)
+    plain = {(_recipe(row), _others(row.cell.loss)): row for row in rows if row.cell.loss and not _share(row.cell.loss)}
+    for (recipe, (others, *_)), line in found.items():
+        if len(line) > 1 and (recipe, others) in plain:
+            line[0.0] = plain[recipe, others]
+    return _named(rows, found)
+
+
+def by_projections(rows: list[Row]) -> dict[str, Series]:
+    """Return lines of rows that differ in the number of projections alone."""
+    alike = _lines(rows, lambda loss: (str(replace(loss, n_projections=1)),), lambda loss: loss.n_projections)
+    return _named(rows, alike)
+
+
+def _lines(
+    rows: list[Row], fixed: Callable[[Loss], tuple[Any, ...]], varied: Callable[[Loss], float]
+) -> dict[tuple[str, tuple[Any, ...]], Series]:
+    """Return the rows with SW that share their recipe and what is `fixed` of their loss, by what is `varied`."""
+    found: dict[tuple[str, tuple[Any, ...]], Series] = {}
+    for row in rows:
+        if row.cell.loss and _share(row.cell.loss):
+            found.setdefault((_recipe(row), fixed(row.cell.loss)), {})[varied(row.cell.loss)] = row
+    return found
+
+
+def _recipe(row: Row) -> str:
+    """Return everything that decides a row but for its loss and its seeds."""
+    cell = row.cell
+    return repr((cell.model, cell.method, cell.scheme, cell.precision, cell.scale_dtype))
+
+
+def _share(loss: Loss) -> float:
+    return loss.weights.get("sw", 0.0) / sum(loss.weights.values())
+
+
+def _others(loss: Loss) -> tuple[str, ...]:
+    return tuple(name for name in loss.weights if name != "sw")
+
+
+def _named(rows: list[Row], lines: dict[Any, Series]) -> dict[str, Series]:
+    """Return the lines of more than one row, by a name that tells them apart."""
+    called = names(rows)
+    several = [dict(sorted(line.items())) for line in lines.values() if len(line) > 1]
+    return {_name(line, called): line for line in several}
+
+
+def _name(line: Series, called: dict[tuple[str, ...], str]) -> str:
+    row = list(line.values())[-1]
+    assert row.cell.loss is not None
+    how = "normalised" if row.cell.loss.normalised else f"K = {row.cell.loss.n_projections}"
+    return f"{called[row.keys].split(' (')[0]}, {how}"
+
+
+def _plot(axes: Axes, line: Series, value: Callable[[Row], Spread | None], label: str, color: str) -> None:
+    """Draw a line; the standard deviation over seeds as bars, where there are several."""
+    found = {x: spread for x, row in line.items() if (spread := value(row)) is not None}
+    bars = [spread.deviation or 0.0 for spread in found.values()]
+    axes.errorbar(list(found), [s.mean for s in found.values()], yerr=bars, label=label, color=color, marker="o")
