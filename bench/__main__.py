@@ -153,6 +153,15 @@ def verify(
 
 
 @app.command()
+def published() -> None:
+    """List where the published figures that results are held against contradict each other."""
+    from bench.contradictions import contradictions_page
+    from bench.published import load_published
+
+    typer.echo(contradictions_page(load_published()))
+
+
+@app.command()
 def run(
     model: Model = None,
     scheme: Scheme = None,

@@ -18,6 +18,7 @@ from swq.files import write_text
 
 CONF = Path("conf")
 HEADER = "# Composed from conf/ by `python -m bench compose`; people edit conf/, not this file. sha256 "
+OVER = "# Settings put over conf/: "
 
 
 def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> str:
@@ -29,6 +30,8 @@ def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> s
     if not CONF.is_dir():
         raise UserError("there is no conf/ here; run from the repository's top folder")
     body = composed(suite, overrides)
+    if overrides:
+        body = f"{OVER}{' '.join(overrides)}\n{body}"
     if PARAMS.exists() and not force:
         _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
     named = yaml.safe_load(body).get("suite")
@@ -90,6 +93,12 @@ def _with_preset(key: str, cell: Any) -> Any:
     return cell | filled | {name: value for name, value in preset.items() if name not in cell}
 
 
+def overrides_of(text: str) -> list[str]:
+    """Return the settings that a params.yaml was composed with beside its suite."""
+    found = [line.removeprefix(OVER) for line in text.splitlines()[:2] if line.startswith(OVER)]
+    return found[0].split() if found else []
+
+
 def _digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
@@ -104,7 +113,8 @@ def _refuse_if_edited(text: str) -> None:
     except yaml.YAMLError:
         given = None
     suite = given.get("suite") if isinstance(given, dict) else None
-    expected = composed(suite) if isinstance(suite, str) and (CONF / "suite" / f"{suite}.yaml").is_file() else ""
+    known = isinstance(suite, str) and (CONF / "suite" / f"{suite}.yaml").is_file()
+    expected = composed(str(suite), overrides_of(text)) if known else ""
     written = body if first.startswith("#") else text
     if given is not None and yaml.safe_load(expected) == given:
         return

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.compose import HEADER, compose
+from bench.config import load_params
+from bench.stages.check import check
 from swq.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -74,3 +76,34 @@ def test_invalid_conf_changes_nothing(project: Path) -> None:
         compose("bundled")
     assert (project / "params.yaml").read_text() == before
     assert sorted(p.name for p in project.iterdir()) == ["conf", "params.yaml"]
+
+
+def test_settings_go_over_the_suite_and_are_remembered(project: Path) -> None:
+    compose("bundled", ["protocol.limit=7", "runtime.threads=1"])
+    params = load_params()
+    assert params.protocol.limit == 7 and params.runtime.threads == 1
+    assert "conf/" not in check(params), "what it was composed with is no difference to conf/"
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("limit: 7", "limit: 8"))
+    assert "`python -m bench compose bundled protocol.limit=7 runtime.threads=1` takes it over" in check(load_params())
+    with pytest.raises(UserError, match=r"(?s)edited by hand.*-  limit: 7\n\+  limit: 8"):
+        compose("bundled")
+    (project / "params.yaml").write_text(text)
+    compose("bundled")
+    assert load_params().protocol.limit == 50
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("protocl.limit=7", "Could not override 'protocl.limit'"),
+        ("protocol.limit", "missing EQUAL"),
+        ("protocol.limit=0", "protocol.limit"),
+        ("suite=paper", "calls itself suite 'paper'"),
+    ],
+)
+def test_mistake_in_a_setting_is_named(project: Path, setting: str, said: str) -> None:
+    before = (project / "params.yaml").read_text()
+    with pytest.raises(UserError, match=said):
+        compose("bundled", [setting])
+    assert (project / "params.yaml").read_text() == before

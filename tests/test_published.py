@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.contradictions import contradictions, contradictions_page
 from bench.published import PUBLISHED, Figure, Registry, load_published
 from swq.errors import UserError
 from swq.quant.affine import Scheme
@@ -150,3 +151,54 @@ def test_another_source_or_another_text_is_no_duplicate(tmp_path: Path) -> None:
         values["figures"] += [{**first(values), "source": "B"}, {**first(values), "perplexity": {"wikitext2": 5.0}}]
 
     assert len(load_published(write(tmp_path, edit)).find("m", "rtn", "w2a16g64")) == 3
+
+
+LLAMA_70B = "meta-llama/Llama-2-70b-hf"
+
+
+@pytest.mark.parametrize(
+    ("row", "measure", "values", "copied"),
+    [
+        ((LLAMA_7B, "autoround", "w2a16g128"), "tasks.hellaswag", {"AR": 47.35, "EQP": 40.28}, "omniquant's"),
+        ((LLAMA_7B, "autoround", "w2a16g128"), "mean_acc", {"AR, recomputed": 55.91, "EQP": 54.50}, None),
+        ((LLAMA_13B, "gptq", "w2a16g128"), "tasks.arc_challenge", {"AR": 27.82, "EQP": 21.93}, "rtn's"),
+        ((LLAMA_13B, "gptq", "w2a16g128"), "mean_acc", {"AR, recomputed": 49.47, "EQP": 48.29}, None),
+        ((LLAMA_70B, "omniquant", "w2a16g128"), "tasks.hellaswag", {"AR": 52.44, "EQP": 35.45}, "hqq's"),
+        ((LLAMA_70B, "omniquant", "w2a16g128"), "perplexity.wikitext2", {"OQ1": 6.55, "EQ3": 6.11}, "w2a16g64"),
+        ((LLAMA_13B, "efficientqat", "w2a16g64"), "mean_acc", {"EQR": 64.88, "EQ1": 64.48}, None),
+        ((LLAMA_13B, "efficientqat", "w2a16g64"), "mean_acc", {"EQ1": 64.48, "EQP": 63.48}, None),
+        ((LLAMA_7B, "efficientqat", "w2a16g128"), "perplexity.wikitext2", {"EQR": 7.17, "EQ3": 7.19}, None),
+        ((LLAMA_7B, "gptq", "w2a16g64"), "perplexity.wikitext2", {"OQ1": 20.85, "LLMC": 14.968}, None),
+        ((LLAMA_7B, "awq", "w2a16g128"), "perplexity.wikitext2", {"OQ1": 2.2e5, "TQA": 14.65}, None),
+    ],
+)
+def test_known_errors_are_found(
+    published: Registry, row: tuple[str, str, str], measure: str, values: dict[str, float], copied: str | None
+) -> None:
+    """Errors and contradictions that were found by hand in what is published."""
+    found = [
+        c for c in contradictions(published) if c.row == row and c.measure == measure and set(c.values) == set(values)
+    ]
+    assert len(found) == 1 and found[0].values == pytest.approx(values, abs=0.006)
+    assert (found[0].copied is None) == (copied is None) and (copied or "") in (found[0].copied or "")
+
+
+def test_only_real_copies_are_called_copies(published: Registry) -> None:
+    assert sum(c.copied is not None for c in contradictions(published)) == 4
+    assert "by copying" in contradictions_page(published)
+
+
+def test_rounding_is_no_contradiction(tmp_path: Path) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["sources"]["B"] = "another paper"
+        values["figures"] += [{**first(values), "perplexity": {"c4": 9.48}, "source": "B"}]
+
+    assert not contradictions(load_published(write(tmp_path, edit)))
+
+
+def test_printed_mean_is_held_against_its_own_tasks(tmp_path: Path) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        first(values).update(tasks=dict.fromkeys(FIVE, 50.0), mean_acc=50.2)
+
+    (found,) = contradictions(load_published(write(tmp_path, edit)))
+    assert found.values == {"A": 50.2, "A, recomputed": 50.0}

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from bench.compose import CONF, composed
+from bench.compose import CONF, composed, overrides_of
 from bench.config import PARAMS, Params
 from bench.models import RECORD, ModelRecord
 from bench.paths import model_folder
 from bench.sources import FolderModel, HubModel
 from swq.errors import UserError
+
+FEW = 8
 
 if TYPE_CHECKING:
     from swq.models.adapter import DecoderModel
@@ -46,7 +48,13 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
     later = "".join(_notes(params, keys))
     later += f"; not compared with the shapes of every model: {'; '.join(unknown)}" if unknown else ""
     cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
-    return f"params.yaml is valid: suite {params.suite}, {cells} cells: {', '.join(keys)}{later}"
+    return f"params.yaml is valid: suite {params.suite}, {cells} cells: {_few(keys)}{later}"
+
+
+def _few(keys: Collection[str]) -> str:
+    """Return names in a line that people read to its end."""
+    shown = list(keys)[:FEW]
+    return ", ".join(shown) + (f" and {len(keys) - FEW} more" if len(keys) > FEW else "")
 
 
 def config_folder(params: Params, name: str) -> Path | None:
@@ -71,15 +79,17 @@ def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
 
     half = [key for key in keys if params.cells[key].precision == "16-mixed"]
     if half and not has_gpu(params.runtime):
-        yield f"; there is no GPU here, which precision 16-mixed needs (else add precision: 32-true): {', '.join(half)}"
+        yield f"; there is no GPU here, which precision 16-mixed needs (else add precision: 32-true): {_few(half)}"
     if CONF.is_dir() and PARAMS.is_file():
+        text = PARAMS.read_text(encoding="utf-8")
+        command = " ".join([params.suite, *(overrides := overrides_of(text))])
         try:
-            current = yaml.safe_load(composed(params.suite))
+            current = yaml.safe_load(composed(params.suite, overrides))
         except UserError as error:
             yield f"; conf/ says something else by now: {error}"
         else:
-            if current != yaml.safe_load(PARAMS.read_text(encoding="utf-8")):
-                yield f"; conf/ says something else by now: `python -m bench compose {params.suite}` takes it over"
+            if current != yaml.safe_load(text):
+                yield f"; conf/ says something else by now: `python -m bench compose {command}` takes it over"
 
 
 def _check_schemes(params: Params, name: str, model: DecoderModel) -> None:
