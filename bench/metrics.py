@@ -18,7 +18,8 @@ def row_metrics(params: Params, row: Row) -> dict[str, Any]:
     found: dict[str, Any] = {"seeds": len(row.results)}
     found |= {name: spread.mean if spread else None for name, spread in spreads.items()}
     shares = {measure: asdict(value.share) for measure, value in (row.recovered or {}).items() if value.share}
-    return found | ({"recovered": shares} if shares else {})
+    changed = {"changed": asdict(row.changed["all"])} if row.changed else {}
+    return found | ({"recovered": shares} if shares else {}) | changed
 
 
 def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> dict[str, Any]:

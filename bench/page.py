@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bench.config import Params
+from bench.image import Image
 from bench.results import CellResult
 from bench.rows import Row
 from bench.statistics import LEVEL, MIN_SEEDS, mean_interval
 from bench.table import Table
+
+Part = str | Table | Image
 
 
 def page(
@@ -14,25 +17,35 @@ def page(
     results: dict[str, CellResult],
     rows: list[Row],
     tables: dict[str, Table],
+    images: dict[str, Image],
     published: list[str | Table],
-) -> list[str | Table]:
-    """Return the whole page, paragraphs and tables: what was measured, what was recovered and what it cost, and how
-    little that decides.
+) -> list[Part]:
+    """Return the whole page: what was measured, what was recovered and what it cost, and how little that decides.
 
-    `tables` are those of bench.tables by name; `published` is the section of published figures, empty if there is none.
+    `tables` and `images` are those of bench.tables and bench.plots by name, plots that have nothing to show left out;
+    `published` is the section of published figures, empty if there is none.
     """
-    changed: list[str | Table] = ["## Answers that changed", tables["changed"], _what_changed_means(params)]
+
+    def plot(*names: str) -> list[Part]:
+        return [images[name] for name in names if name in images]
+
+    changed: list[Part] = ["## Answers that changed", tables["changed"], _what_changed_means(params)]
+    training = plot("losses", "sensitivity")
     return [
         f"# Suite `{params.suite}`: recovered accuracy",
         _what_is_measured(params, results),
         "## Quality",
         tables["quality"],
+        *plot("bits"),
         "## Share of the loss that is recovered, and the cost",
+        *plot("recovered"),
         tables["recovered"],
         _what_a_share_is(params),
         *(changed if tables["changed"].rows else []),
         *([_caution(results)] if results else []),
+        *(["## Training", *training] if training else []),
         *published,
+        "## About these numbers",
         *params.report.notes,
         *_diverged(rows),
         "Made by `dvc repro`. The numbers of every cell in full precision are in `cells.json`, those of every row in"
@@ -40,9 +53,9 @@ def page(
     ]
 
 
-def markdown_page(parts: list[str | Table]) -> str:
+def markdown_page(parts: list[Part]) -> str:
     """Return a page in Markdown."""
-    return "\n\n".join(part.markdown() if isinstance(part, Table) else part for part in parts) + "\n"
+    return "\n\n".join(part if isinstance(part, str) else part.markdown() for part in parts) + "\n"
 
 
 def _several_seeds(params: Params) -> bool:
@@ -70,8 +83,8 @@ def _what_a_share_is(params: Params) -> str:
     over = "conditional on this one seed"
     if _several_seeds(params):
         over = (
-            f"with {MIN_SEEDS} seeds or more also over seeds, both drawn at random; with fewer, conditional on these"
-            " seeds"
+            f"with {MIN_SEEDS} seeds or more also over seeds, both drawn at random; with fewer it is conditional on"
+            " these seeds"
         )
     return (
         f"A share is (cell - base) / (FP - base), in %, with its {LEVEL:.0%} interval (Fieller's, paired over items and"

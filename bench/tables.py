@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bench.config import Params
 from bench.results import MEASURES, CellResult
 from bench.rows import Row, Spread
-from bench.statistics import Interval, Recovery
+from bench.statistics import MIN_SEEDS, Interval, Recovery
 from bench.table import Table
 
 NOT_RUN = "not run"
@@ -20,17 +20,23 @@ UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
 class Naming:
     """What a row begins with: its model where the suite has several, its label, its scheme, its seeds likewise."""
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, with_seeds: bool = True) -> None:
         self._models = len({cell.model for cell in params.cells.values()}) > 1
-        self._seeds = any(len(keys) > 1 for keys in params.rows())
+        self._seeds = with_seeds and any(len(keys) > 1 for keys in params.rows())
         names = ["cell", "scheme"]
         self.headers = [*(["model"] if self._models else []), *names, *(["seeds"] if self._seeds else [])]
 
     def of(self, row: Row) -> list[str]:
-        n_run, n_seeds = len(row.results), len(row.keys)
-        seeds = str(n_seeds) if n_run in (0, n_seeds) else f"{n_run} of {n_seeds}"
         names = [*([row.cell.model] if self._models else []), row.label, str(row.cell.scheme or "")]
-        return [*names, seeds] if self._seeds else names
+        return [*names, seeds(row)] if self._seeds else names
+
+
+def seeds(row: Row) -> str:
+    """Say how many seeds a row stands on, and whether its intervals hold for these alone."""
+    n_run, n_seeds = len(row.results), len(row.keys)
+    text = str(n_seeds) if n_run in (0, n_seeds) else f"{n_run} of {n_seeds}"
+    few = row.recovered is not None and row.recovered[MEASURES[0]].n_seeds < MIN_SEEDS
+    return f"{text}, conditional" if few else text
 
 
 def quality_table(params: Params, rows: list[Row]) -> Table:
@@ -75,12 +81,12 @@ def recovery_table(params: Params, rows: list[Row]) -> Table:
 
 def changes_table(params: Params, rows: list[Row]) -> Table:
     """A row per row with a base: of each task's documents, how many are answered better and worse, by chance or not."""
-    naming, tasks = Naming(params), [*params.protocol.tasks, "all"]
+    naming, tasks = Naming(params, with_seeds=False), [*params.protocol.tasks, "all"]
     body = [
         [
             *naming.of(row),
             row.base or "",
-            *(f"+{n.better} -{n.worse} ({n.p:.2g})" for n in map(row.changed.get, tasks) if n),
+            *(f"+{n.better} -{n.worse} ({n.p:.1g})" for n in map(row.changed.get, tasks) if n),
         ]
         for row in rows
         if row.changed

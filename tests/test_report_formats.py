@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from bench.html import page
+from bench.image import Image
 from bench.table import Table
 
 TABLE = Table([["A & B", "12.60", "5.0 [0.0, 25.0]"], ["<C>", "", "n/a"]], ["cell", "ppl", "of accuracy, %"], left=1)
@@ -32,9 +33,10 @@ def test_html_is_whole_escaped_and_needs_nothing_else(tmp_path: Path) -> None:
     figure, axes = plt.subplots()
     axes.plot([0, 1])
     figure.savefig(tmp_path / "plot.png")
-    parts = ["# Suite `x`", "**Bold** & <plain>", TABLE, "## More", "`code`"]
-    text = page("Suite <x>", parts, [tmp_path / "plot.png"])
+    parts = ["# Suite `x`", "**Bold** & <plain>", TABLE, Image(tmp_path / "plot.png", "A & B"), "## More", "`code`"]
+    text = page("Suite <x>", parts)
     assert "<h1>Suite <code>x</code></h1>" in text and "<b>Bold</b> &amp; &lt;plain&gt;" in text
     assert "&lt;C&gt;" in text and "<title>Suite &lt;x&gt;</title>" in text
+    assert 'alt="A &amp; B"' in text
     assert text.index("</table>") < text.index("data:image/png;base64,") < text.index("<h2>More</h2>")
     assert not re.search(r"(?:src|href)=(?![\"']?data:)", text) and "<script" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from bench.config import Params
+from bench.image import Image
 from bench.plots.bits import plot_bits
 from bench.plots.losses import plot_losses
 from bench.plots.recovered import plot_recovered
@@ -20,26 +22,35 @@ from bench.rows import Row
 
 matplotlib.rcParams["svg.hashsalt"] = "swq"  # and no stamps below: the same numbers give the same bytes
 
-# A new plot is a function in a file beside this one, which returns None where it has nothing to show, and a line here.
-PLOTS: dict[str, Callable[[Params, list[Row]], Figure | None]] = {
-    "recovered": plot_recovered,
-    "bits": plot_bits,
-    "losses": plot_losses,
-    "sensitivity": plot_sensitivity,
+
+@dataclass(frozen=True)
+class Plot:
+    """How a plot is drawn (None where it has nothing to show), and what it shows in words."""
+
+    figure: Callable[[Params, list[Row]], Figure | None]
+    shows: str
+
+
+# A new plot is a file beside this one and a line here; bench/page.py says where it stands.
+PLOTS = {
+    "recovered": Plot(plot_recovered, "Recovered share of every comparison, with its interval"),
+    "bits": Plot(plot_bits, "Perplexity and accuracy against stored bits per weight"),
+    "losses": Plot(plot_losses, "Loss of every block after training, and SW's share of the loss and of the gradient"),
+    "sensitivity": Plot(plot_sensitivity, "Perplexity and margin against SW's weight and the number of projections"),
 }
 
 
-def draw(folder: Path, params: Params, rows: list[Row]) -> list[Path]:
-    """Write every plot that has something to show as NAME.png and NAME.svg; return the PNG files in their order."""
+def draw(folder: Path, params: Params, rows: list[Row]) -> dict[str, Image]:
+    """Write every plot that has something to show as NAME.png and NAME.svg, and return them by name."""
     run = [row for row in rows if row.results]
-    written = []
+    drawn = {}
     for name, plot in PLOTS.items():
-        figure = plot(params, run)
+        figure = plot.figure(params, run)
         if figure is None:
             continue
         path = folder / f"{name}.png"
         figure.savefig(path, dpi=130, metadata={"Software": None})
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
         plt.close(figure)
-        written.append(path)
-    return written
+        drawn[name] = Image(path, plot.shows)
+    return drawn

@@ -5,43 +5,51 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.config import Params
-from bench.rows import Row
+from bench.rows import Row, Spread
 
 MARKERS = "osDv^<>Pp*hX"
 
 
 def plot_bits(params: Params, rows: list[Row]) -> Figure | None:
-    """Draw a column a model: a point a row, and full precision as a line."""
+    """Draw a line of panels a model: a line a method through its schemes, and full precision as a horizontal one."""
     models = list(dict.fromkeys(row.cell.model for row in rows))
-    if not any(row.results[0].bits_per_weight for row in rows):
+    labels = list(dict.fromkeys(row.label for row in rows if row.results[0].bits_per_weight))
+    if not labels:
         return None
     text = next(iter(params.protocol.perplexity.texts))
-    figure, axes = plt.subplots(2, len(models), figsize=(2 + 5 * len(models), 7), squeeze=False, layout="constrained")
-    labels = list(dict.fromkeys(row.label for row in rows if row.cell.scheme))
-    for column, model in enumerate(models):
+    figure, panels = plt.subplots(
+        len(models), 2, figsize=(11, 1 + 3.5 * len(models)), squeeze=False, layout="constrained"
+    )
+    for (left, right), model in zip(panels, models, strict=True):
         own = [row for row in rows if row.cell.model == model]
-        for row in own:
-            for axis, value in zip(axes[:, column], (row.perplexity(text), row.mean_accuracy()), strict=True):
-                if value is None:
-                    continue
-                factor = 1 if axis is axes[0, column] else 100
-                bits = row.results[0].bits_per_weight
-                if bits is None:
-                    axis.axhline(factor * value.mean, color="black", linestyle="--", linewidth=1, label=row.label)
-                    continue
-                place = labels.index(row.label)
-                deviation = factor * value.deviation if value.deviation is not None else None
-                style = {"color": f"C{place % 10}", "marker": MARKERS[place % len(MARKERS)], "linestyle": "none"}
-                axis.errorbar(bits, factor * value.mean, yerr=deviation, label=row.label, alpha=0.8, **style)
-        axes[0, column].set(title=model, yscale="log", ylabel=f"perplexity, {text}")
-        axes[1, column].set(xlabel="bits per weight", ylabel="mean accuracy, %")
+        _plot_panel(left, labels, [(row, row.perplexity(text)) for row in own], 1)
+        _plot_panel(right, labels, [(row, row.mean_accuracy()) for row in own], 100)
+        left.set(yscale="log", ylabel=f"perplexity, {text}", title=model)
+        right.set(ylabel="mean accuracy, %", title=model)
+    for axes in panels[-1]:
+        axes.set_xlabel("bits per weight")
     handles: dict[str, Any] = {}
-    for axis in axes.flat:
-        found, called = axis.get_legend_handles_labels()
+    for axes in panels.flat:
+        found, called = axes.get_legend_handles_labels()
         handles |= dict(zip(called, found, strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     figure.suptitle(f"Suite {params.suite}: quality against bits per weight")
     return figure
+
+
+def _plot_panel(axes: Axes, labels: list[str], values: list[tuple[Row, Spread | None]], factor: float) -> None:
+    measured = [(row.label, row.results[0].bits_per_weight, spread) for row, spread in values if spread is not None]
+    for label, bits, spread in measured:
+        if bits is None:
+            axes.axhline(factor * spread.mean, color="black", linestyle="--", linewidth=1, label=label)
+    for place, label in enumerate(labels):
+        points = sorted((bits, s.mean, s.deviation or 0.0) for name, bits, s in measured if name == label and bits)
+        if points:
+            x, means, deviations = zip(*points, strict=True)
+            y, bars = ([factor * value for value in part] for part in (means, deviations))
+            style: dict[str, Any] = {"color": f"C{place % 10}", "marker": MARKERS[place % len(MARKERS)], "linewidth": 1}
+            axes.errorbar(x, y, yerr=bars, label=label, alpha=0.8, **style)

@@ -38,17 +38,16 @@ def report(params: Params) -> str:
     }
     on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
     published = published_table(params, found, load_published()) if on_the_hub else []
-    parts = page(params, results, found, tables, published)
     with atomic_folder(result_folder(params.suite)) as folder:
+        parts = page(params, results, found, tables, draw(folder, params, found), published)
         write_text(folder / TABLE, markdown_page(parts))
+        write_text(folder / "report.html", html.page(f"Suite {params.suite}", parts))
         for name, table in tables.items():
             write_text(folder / f"{name}.csv", table.csv())
             write_text(folder / f"{name}.tex", table.latex())
         write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in found if row.results})
         write_json(folder / "cells.json", {key: cell_metrics(params, results, key) for key in results})
         write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
-        images = draw(folder, params, found)
-        write_text(folder / "report.html", html.page(f"Suite {params.suite}", parts, images))
     return f"results of suite {params.suite} in {result_folder(params.suite)}"
 
 
