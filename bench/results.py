@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
@@ -141,12 +142,28 @@ def _compare(reference: CellResult, pairs: list[tuple[CellResult, CellResult]]) 
 
 
 def labels(params: Params) -> dict[str, str]:
-    """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; with a key where rows share that."""
+    """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; rows that share it add from their keys."""
     rows = params.rows()
     names = {keys: (label(cell := params.cells[keys[0]]), cell.scheme, cell.model) for keys in rows}
     twins = [name for name, count in Counter(names.values()).items() if count > 1]  # epochs or weights apart
-    called = {keys: f"{names[keys][0]} ({keys[0]})" if names[keys] in twins else names[keys][0] for keys in rows}
+    called = {
+        keys: f"{names[keys][0]} ({_own_part(params, keys)})" if names[keys] in twins else names[keys][0]
+        for keys in rows
+    }
     return {key: called[keys] for keys in rows for key in keys}
+
+
+def _own_part(params: Params, keys: tuple[str, ...]) -> str:
+    """Return a row's key without what the table says anyway: suite, model, scheme and seed."""
+    cell, key = params.cells[keys[0]], row_name(keys)
+    for part in (params.suite, cell.model, cell.scheme):
+        key = key.removeprefix(f"{part}-")
+    return key
+
+
+def row_name(keys: tuple[str, ...]) -> str:
+    """Return a row's first key, without the seed that a grid puts behind it."""
+    return re.sub(r"-s\d+$", "", keys[0]) if len(keys) > 1 else keys[0]
 
 
 def label(cell: Cell) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -11,7 +10,7 @@ import numpy as np
 
 from bench.cell import Cell
 from bench.config import Params
-from bench.results import MEASURES, CellResult, compared, labels, recovered_by
+from bench.results import MEASURES, CellResult, compared, labels, recovered_by, row_name
 from bench.statistics import McNemar, Recovery, mcnemar
 
 
@@ -51,8 +50,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Its first cell's key, without the seed that a grid puts behind it."""
-        return re.sub(r"-s\d+$", "", self.keys[0]) if len(self.keys) > 1 else self.keys[0]
+        """What its numbers stand under in `metrics.json`."""
+        return row_name(self.keys)
 
     @property
     def n_diverged(self) -> int:

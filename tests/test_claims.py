@@ -118,12 +118,14 @@ def write_scores(params: Params, key: str, right: set[int], perplexity: float) -
     write_json(artefacts / "record.json", cost | made)
 
 
-def run(params: Params, gained: int, seeds: int = 3, fp_perplexity: float = 10.86) -> None:
+def run(
+    params: Params, gained: int, seeds: int = 3, fp_perplexity: float = 10.86, base_perplexity: float = 15.0
+) -> None:
     """Write scores in which full precision has 80 of 100 right, the base 40, and SW `gained` more of each seed."""
     write_scores(params, "fp", set(range(80)), fp_perplexity)
     write_scores(params, "rtn", set(range(30)), 20.0)
     for seed in range(seeds):
-        write_scores(params, f"omniquant-{seed}", set(range(40)), 15.0)
+        write_scores(params, f"omniquant-{seed}", set(range(40)), base_perplexity)
         write_scores(params, f"omniquant-sw-{seed}", set(range(40 + gained)), 15.0)
 
 
@@ -159,6 +161,23 @@ def test_wrong_protocol_comes_before_any_verdict(params: Params) -> None:
     findings, page, status = verify(params)
     assert findings[0].verdict == "protocol mismatch" and status == 4
     assert "fp: wikitext2 perplexity 11.20, published 10.86 (OQA)" in page
+
+
+@pytest.mark.parametrize(("perplexity", "mismatch"), [(11.5, False), (14.4, True)])
+def test_base_that_is_not_the_published_one_comes_before_any_verdict(
+    params: Params, perplexity: float, mismatch: bool
+) -> None:
+    """OmniQuant on OPT-6.7B at W3A16 has 11.65 in its paper; within 5 % is the same base."""
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    for cell in values["cells"].values():
+        if "scheme" in cell:
+            cell["scheme"] = "w3a16"
+    tiny_suite.write_params(Path(), values)
+    edited = load_params()
+    run(edited, 2, base_perplexity=perplexity)
+    findings, page, status = verify(edited)
+    assert (findings[0].verdict == "protocol mismatch") == mismatch and status == (4 if mismatch else 0)
+    assert ("omniquant-0: wikitext2 perplexity 14.40, published 11.65 (OQA)" in page) == mismatch
 
 
 def test_suite_without_a_claim_says_so(params: Params) -> None:

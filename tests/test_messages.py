@@ -193,8 +193,8 @@ def test_rows_that_look_alike_get_their_key(params: Params) -> None:
     values["cells"]["tiny-omniquant-3"]["method"]["epochs"] = 3
     tiny_suite.write_params(Path(), values)
     called = labels(load_params())
-    assert called["tiny-omniquant"] == "OmniQuant (tiny-omniquant)"
-    assert called["tiny-omniquant-3"] == "OmniQuant (tiny-omniquant-3)"
+    assert called["tiny-omniquant"] == "OmniQuant (omniquant)"
+    assert called["tiny-omniquant-3"] == "OmniQuant (omniquant-3)"
     assert [called[f"tiny-{name}"] for name in ("fp", "rtn", "omniquant-sw")] == ["FP", "RTN", "OmniQuant + SW"]
 
 
@@ -217,7 +217,7 @@ def test_seeds_are_one_row(params: Params) -> None:
     assert row.recovered is not None and row.recovered["accuracy"].n_seeds == 1, "of those that did not diverge"
     report(edited)
     text = show(edited)
-    assert re.search(r"\| OmniQuant +\| w3a16g32 \| 2 of 3 +\| +diverged \|", text)
+    assert re.search(r"\| OmniQuant +\| w3a16g32 \| 2 of 3, conditional +\| +diverged \|", text)
     assert "Diverged, and left out of what is compared: OmniQuant w3a16g32 (1 of 3)." in text
 
 

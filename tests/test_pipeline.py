@@ -184,6 +184,37 @@ def test_failing_cell_stops_no_other_and_is_named_at_the_end(project: Path) -> N
     assert "group_size 48 does not divide a row of 64" in told[0] and "16, 32, 64" in told[0]
 
 
+def test_cells_at_once_are_the_same_cells(project: Path) -> None:
+    """Three at a time, of which one fails; the others are those that one at a time would make."""
+    values = tiny_suite.params()
+    values["cells"]["tiny-rtn"]["scale_dtype"] = values["cells"]["tiny-omniquant"]["scale_dtype"] = "float32"
+    values["cells"]["tiny-tesseraq-sw"]["method"]["lr"] = 1e30  # its loss will not stay finite
+    tiny_suite.write_params(project, values)
+    done = run(project, sys.executable, "-m", "bench", "run", "--jobs", "3")
+    alone = project / "artefacts/tiny-omniquant"
+    made = (alone / "quantized.safetensors").read_bytes()
+    shutil.rmtree(alone)
+    again = run(project, sys.executable, "-m", "bench", "reconstruct", "tiny-omniquant")
+    tiny_suite.write_params(project, tiny_suite.params())
+    assert again.returncode == 0 and (alone / "quantized.safetensors").read_bytes() == made
+    assert done.returncode == 1 and "cell tiny-tesseraq-sw failed: see .logs/tiny-tesseraq-sw.log" in done.stderr
+    assert "error: reconstruct@tiny-tesseraq-sw: " in done.stderr and "the loss became" in done.stderr
+    assert "the loss became" in (project / ".logs/tiny-tesseraq-sw.log").read_text()
+    assert "Running stage 'score@tiny-rtn'" in (project / ".logs/tiny-rtn.log").read_text()
+    assert "1 of 5 cells were not run" in (project / "results/tiny/table.md").read_text()
+
+
+def test_dvc_shows_the_same_numbers_and_plots(project: Path) -> None:
+    repro(project)
+    shown = json.loads(run(project, "dvc", "metrics", "show", "--json").stdout)
+    metrics = json.loads((project / "results/tiny/metrics.json").read_text())
+    assert shown[""]["data"]["results/tiny/metrics.json"]["data"] == metrics
+    done = run(project, "dvc", "plots", "show", "--out", "plots")
+    assert done.returncode == 0, done.stderr
+    page = (project / "plots/index.html").read_text()
+    assert all(f"{name}.png" in page for name in ("recovered", "bits", "losses"))
+
+
 def test_show_prints_the_table_and_its_place(project: Path) -> None:
     done = run(project, sys.executable, "-m", "bench", "show")
     assert "OmniQuant + SW" in done.stdout and "results/tiny/table.md" in done.stdout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.config import Params
-from bench.plots.names import names
+from bench.results import label
 from bench.rows import Row, Spread
 from swq.losses import Loss
 
@@ -27,9 +27,9 @@ def plot_sensitivity(params: Params, rows: list[Row]) -> Figure | None:
     text = next(iter(params.protocol.perplexity.texts))
     figure, axes = plt.subplots(2, len(panels), figsize=(6 * len(panels), 7), squeeze=False, layout="constrained")
     for column, (name, series) in enumerate(panels.items()):
-        for place, (label, line) in enumerate(series.items()):
-            _plot(axes[0, column], line, lambda row: row.perplexity(text), label, f"C{place}")
-            _plot(axes[1, column], line, Row.mean_margin, label, f"C{place}")
+        for place, (called, line) in enumerate(series.items()):
+            _plot(axes[0, column], line, lambda row: row.perplexity(text), called, f"C{place}")
+            _plot(axes[1, column], line, Row.mean_margin, called, f"C{place}")
         axes[0, column].set(ylabel=f"perplexity, {text}")
         axes[1, column].set(xlabel=name, ylabel="mean margin, nats")
         axes[0, column].legend(fontsize=8)
@@ -50,13 +50,13 @@ def by_weight(rows: list[Row]) -> dict[str, Series]:
     for (recipe, (others, *_)), line in found.items():
         if len(line) > 1 and (recipe, others) in plain:
             line[0.0] = plain[recipe, others]
-    return _named(rows, found)
+    return _named(found.values(), lambda loss: f"K = {loss.n_projections}, {_scaled(loss)}")
 
 
 def by_projections(rows: list[Row]) -> dict[str, Series]:
     """Return lines of rows that differ in the number of projections alone."""
     alike = _lines(rows, lambda loss: (str(replace(loss, n_projections=1)),), lambda loss: loss.n_projections)
-    return _named(rows, alike)
+    return _named(alike.values(), lambda loss: f"{_share(loss):.2g} SW, {_scaled(loss)}")
 
 
 def _lines(
@@ -73,7 +73,7 @@ def _lines(
 def _recipe(row: Row) -> str:
     """Return everything that decides a row but for its loss and its seeds."""
     cell = row.cell
-    return repr((cell.model, cell.method, cell.scheme, cell.precision, cell.scale_dtype))
+    return repr((cell.model, cell.calibration, cell.method, cell.scheme, cell.precision, cell.scale_dtype))
 
 
 def _share(loss: Loss) -> float:
@@ -84,22 +84,24 @@ def _others(loss: Loss) -> tuple[str, ...]:
     return tuple(name for name in loss.weights if name != "sw")
 
 
-def _named(rows: list[Row], lines: dict[Any, Series]) -> dict[str, Series]:
-    """Return the lines of more than one row, by a name that tells them apart."""
-    called = names(rows)
-    several = [dict(sorted(line.items())) for line in lines.values() if len(line) > 1]
-    return {_name(line, called): line for line in several}
+def _named(lines: Iterable[Series], what: Callable[[Loss], str]) -> dict[str, Series]:
+    """Return the lines of more than one row by name: their recipe, and what is fixed of their loss."""
+    found: dict[str, Series] = {}
+    for line in lines:
+        last = list(line.values())[-1]
+        assert last.cell.loss is not None
+        if len(line) > 1:
+            name = f"{label(last.cell)} {last.cell.scheme}, {what(last.cell.loss)}"
+            found[name if name not in found else f"{name} ({last.name})"] = dict(sorted(line.items()))
+    return found
 
 
-def _name(line: Series, called: dict[tuple[str, ...], str]) -> str:
-    row = list(line.values())[-1]
-    assert row.cell.loss is not None
-    how = "normalised" if row.cell.loss.normalised else f"K = {row.cell.loss.n_projections}"
-    return f"{called[row.keys].split(' (')[0]}, {how}"
+def _scaled(loss: Loss) -> str:
+    return "normalised" if loss.normalised else "as it is"
 
 
-def _plot(axes: Axes, line: Series, value: Callable[[Row], Spread | None], label: str, color: str) -> None:
+def _plot(axes: Axes, line: Series, value: Callable[[Row], Spread | None], called: str, color: str) -> None:
     """Draw a line; the standard deviation over seeds as bars, where there are several."""
     found = {x: spread for x, row in line.items() if (spread := value(row)) is not None}
     bars = [spread.deviation or 0.0 for spread in found.values()]
-    axes.errorbar(list(found), [s.mean for s in found.values()], yerr=bars, label=label, color=color, marker="o")
+    axes.errorbar(list(found), [s.mean for s in found.values()], yerr=bars, label=called, color=color, marker="o")
