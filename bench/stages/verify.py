@@ -170,7 +170,8 @@ def _page(claims: Claims, findings: list[Finding]) -> str:
             "Verdicts, by the 95 % interval: *supported* is above 0 and overlaps the claimed range; *smaller* and"
             " *larger than claimed* are above 0 and clear of it; *contradicted* is at or below 0, or holds 0 and ends"
             " below the range; *inconclusive* holds 0 and reaches into the range; *withheld* has no share; *protocol"
-            " mismatch* comes before any of them, where full precision or RTN miss their published perplexities."
+            " mismatch* comes before any of them, where full precision, RTN or the row's base miss their published"
+            " perplexities."
             " *Needed* is how many times as many items and seeds would tell the claim's lower end from 0.",
             *claims.assumptions,
             f"Not stated by the source: {unknown}.",
