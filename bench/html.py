@@ -44,6 +44,7 @@ def _part(part: str | Table | Image) -> str:
 
 
 def _inline(text: str) -> str:
-    """Escape text; ** is bold, ` is code."""
+    """Escape text; ** is bold, * is italic, ` is code."""
     escaped = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text, quote=False))
+    escaped = re.sub(r"\*(\w.*?)\*", r"<i>\1</i>", escaped)
     return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)

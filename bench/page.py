@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.answers import EXPLAINED
 from bench.config import Params
 from bench.image import Image
 from bench.results import CellResult
@@ -29,11 +30,13 @@ def page(
     def plot(*names: str) -> list[Part]:
         return [images[name] for name in names if name in images]
 
+    answered: list[Part] = ["## Does SW help?", tables["answers"], EXPLAINED]
     changed: list[Part] = ["## Answers that changed", tables["changed"], _what_changed_means(params)]
     training = plot("losses", "sensitivity")
     return [
         f"# Suite `{params.suite}`: recovered accuracy",
         _what_is_measured(params, results),
+        *(answered if tables["answers"].rows else []),
         "## Quality",
         tables["quality"],
         *plot("bits"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 from tabulate import tabulate
@@ -27,12 +25,6 @@ class Table:
     def html(self) -> str:
         """Return a table element, its text escaped."""
         return self._render("html")
-
-    def csv(self) -> str:
-        """Return comma-separated values with a header line."""
-        stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows([self.headers, *self.rows])
-        return stream.getvalue()
 
     def _render(self, form: str) -> str:
         align = ["left"] * self.left + ["right"] * (len(self.headers) - self.left)

@@ -18,11 +18,15 @@ UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
 
 
 class Naming:
-    """What a row begins with: its model where the suite has several, its label, its scheme, its seeds likewise."""
+    """What a row begins with: its model where the suite has several, its label, its scheme, its seeds.
 
-    def __init__(self, params: Params, with_seeds: bool = True) -> None:
+    The seeds are left out where no row has several, unless they are asked for or asked away.
+    """
+
+    def __init__(self, params: Params, with_seeds: bool | None = None) -> None:
         self._models = len({cell.model for cell in params.cells.values()}) > 1
-        self._seeds = with_seeds and any(len(keys) > 1 for keys in params.rows())
+        several = any(len(keys) > 1 for keys in params.rows())
+        self._seeds = several if with_seeds is None else with_seeds
         names = ["cell", "scheme"]
         self.headers = [*(["model"] if self._models else []), *names, *(["seeds"] if self._seeds else [])]
 
@@ -68,7 +72,7 @@ def recovery_table(params: Params, rows: list[Row]) -> Table:
         if row.results:
             bits = row.results[0].bits_per_weight
             cells = [
-                *(_shares(row.recovered) if row.recovered else [""] * len(MEASURES)),
+                *(show_share(row.recovered, measure) if row.recovered else "" for measure in MEASURES),
                 f"{_mean(row, lambda result: result.wall_seconds) / 60:.1f}",
                 f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
                 f"{bits:.3f}" if bits else DTYPE_BITS[params.protocol.dtype],
@@ -102,11 +106,9 @@ def _mean(row: Row, of: Callable[[CellResult], float]) -> float:
     return sum(map(of, row.results)) / len(row.results)
 
 
-def _shares(recovered: dict[str, Recovery]) -> list[str]:
-    return [_share(recovered[measure], *UNITS[measure]) for measure in MEASURES]
-
-
-def _share(measured: Recovery, factor: float, unit: str) -> str:
+def show_share(recovered: dict[str, Recovery], measure: str) -> str:
+    """Return a share in percent with its interval, or in its place what was gained, in the measure's own unit."""
+    measured, (factor, unit) = recovered[measure], UNITS[measure]
     if measured.share is not None:
         return show_interval(measured.share, 100, 1)
     return f"n/a ({show_interval(measured.gained, factor, 1 if factor > 1 else 3)}{unit})"

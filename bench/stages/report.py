@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import html
+from bench.answers import answers
 from bench.comparison import published_table
 from bench.config import Params
 from bench.metrics import cell_metrics, row_metrics
@@ -17,6 +18,7 @@ from bench.results import load_results
 from bench.rows import rows
 from bench.sources import HubModel
 from bench.tables import changes_table, quality_table, recovery_table
+from bench.tidy import changed_csv, quality_csv, recovered_csv
 from swq.errors import UserError
 from swq.files import atomic_folder, write_text
 
@@ -24,14 +26,15 @@ TABLE = "table.md"
 
 
 def report(params: Params) -> str:
-    """Make results/SUITE: table.md, report.html, the tables as .csv and .tex, the plots as .png and .svg, the
-    numbers as .json.
+    """Make results/SUITE: table.md, report.html, the tables as .tex, the plots as .png and .svg, the numbers
+    as .csv and .json.
 
     Cells that were not run stand in the tables as such.
     """
     results = load_results(params)
     found = rows(params, results)
     tables = {
+        "answers": answers(params, found),
         "quality": quality_table(params, found),
         "recovered": recovery_table(params, found),
         "changed": changes_table(params, found),
@@ -43,8 +46,10 @@ def report(params: Params) -> str:
         write_text(folder / TABLE, markdown_page(parts))
         write_text(folder / "report.html", html.page(f"Suite {params.suite}", parts))
         for name, table in tables.items():
-            write_text(folder / f"{name}.csv", table.csv())
             write_text(folder / f"{name}.tex", table.latex())
+        write_text(folder / "quality.csv", quality_csv(params, found))
+        write_text(folder / "recovered.csv", recovered_csv(found))
+        write_text(folder / "changed.csv", changed_csv(found))
         write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in found if row.results})
         write_json(folder / "cells.json", {key: cell_metrics(params, results, key) for key in results})
         write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})

@@ -1,0 +1,41 @@
+"""Does SW help? A plain answer for every row with SW whose base is without, by the intervals."""
+
+from __future__ import annotations
+
+from bench.config import Params
+from bench.rows import Row
+from bench.statistics import MIN_SEEDS, Recovery
+from bench.table import Table
+from bench.tables import Naming, show_share
+
+ORDER = ("log_perplexity", "margin", "accuracy")  # what tells most first
+
+EXPLAINED = (
+    "By the interval of the recovered share: SW *helps* where that lies above 0, *hurts* where it lies below, and the"
+    f" answer is *open* where it holds 0. With fewer than {MIN_SEEDS} seeds it goes for these seeds only: how far two trainings"
+    " drift apart by chance is not in it."
+)
+
+
+def answers(params: Params, rows: list[Row]) -> Table:
+    """A row per row with SW that can be compared with its base without: helps, hurts or open, in each measure."""
+    naming = Naming(params, with_seeds=True)
+    body = []
+    for row in rows:
+        base = params.report.baselines.get(row.keys[0])
+        if row.recovered and base and _has_sw(params, row.keys[0]) and not _has_sw(params, base):
+            found = [f"{answer(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in ORDER]
+            body.append([*naming.of(row), *found])
+    headers = [*naming.headers, *(f"{measure.replace('_', '-')}, %" for measure in ORDER)]
+    return Table(body, headers, left=len(naming.headers))
+
+
+def answer(recovered: Recovery) -> str:
+    """Say what the interval says; of what was gained where there is no share."""
+    interval = recovered.share or recovered.gained
+    return "helps" if interval.low > 0 else "hurts" if interval.high < 0 else "open"
+
+
+def _has_sw(params: Params, key: str) -> bool:
+    loss = params.cells[key].loss
+    return loss is not None and "sw" in loss.active
