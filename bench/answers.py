@@ -12,8 +12,8 @@ ORDER = ("log_perplexity", "margin", "accuracy")  # what tells most first
 
 EXPLAINED = (
     "By the interval of the recovered share: SW *helps* where that lies above 0, *hurts* where it lies below, and the"
-    f" answer is *open* where it holds 0. With fewer than {MIN_SEEDS} seeds it goes for these seeds only: how far two trainings"
-    " drift apart by chance is not in it."
+    f" answer is *open* where it holds 0. With fewer than {MIN_SEEDS} seeds it goes for these seeds only: how far two"
+    " trainings drift apart by chance is not in it."
 )
 
 

@@ -155,15 +155,16 @@ def labels(params: Params) -> dict[str, str]:
 
 def _own_part(params: Params, keys: tuple[str, ...]) -> str:
     """Return a row's key without what the table says anyway: suite, model, scheme and seed."""
-    cell, key = params.cells[keys[0]], row_name(keys)
+    cell, key = params.cells[keys[0]], row_name(params, keys)
     for part in (params.suite, cell.model, cell.scheme):
         key = key.removeprefix(f"{part}-")
     return key
 
 
-def row_name(keys: tuple[str, ...]) -> str:
-    """Return a row's first key, without the seed that a grid puts behind it."""
-    return re.sub(r"-s\d+$", "", keys[0]) if len(keys) > 1 else keys[0]
+def row_name(params: Params, keys: tuple[str, ...]) -> str:
+    """Return a row's first key, without the seed that a grid puts behind it; with it if that names another cell."""
+    short = re.sub(r"-s\d+$", "", keys[0])
+    return short if len(keys) > 1 and short not in params.cells else keys[0]
 
 
 def label(cell: Cell) -> str:

@@ -32,6 +32,7 @@ class Row:
 
     Attributes:
         keys: its cells, one a seed.
+        name: what its numbers stand under in `metrics.json`.
         cell: the first of them; what it says but for seeds goes for all.
         label: its name for people.
         base: the label of the row that it is compared with, if any.
@@ -41,17 +42,13 @@ class Row:
     """
 
     keys: tuple[str, ...]
+    name: str
     cell: Cell
     label: str
     base: str | None
     results: list[CellResult]
     recovered: dict[str, Recovery] | None
     changed: dict[str, McNemar]
-
-    @property
-    def name(self) -> str:
-        """What its numbers stand under in `metrics.json`."""
-        return row_name(self.keys)
 
     @property
     def n_diverged(self) -> int:
@@ -91,6 +88,7 @@ def rows(params: Params, results: dict[str, CellResult]) -> list[Row]:
         found.append(
             Row(
                 keys=keys,
+                name=row_name(params, keys),
                 cell=params.cells[keys[0]],
                 label=called[keys[0]],
                 base=None if base is None else called[base],

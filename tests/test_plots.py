@@ -29,7 +29,7 @@ def row(name: str, cell: Cell) -> Row:
     summary = {"perplexity": {"perplexity": 20.0}, "tasks": tasks, "diverged": False}
     losses = [{"block": block, "epoch": 0, "loss": 2.0, "mse": 1.5, "sw": 0.5} for block in (0, 1)]
     result = CellResult(name, summary, [], {}, losses if cell.loss else [], 3.5, 1.0, 1, {})
-    return Row((name,), cell, name, None, [result], None, {})
+    return Row((name,), name, cell, name, None, [result], None, {})
 
 
 @pytest.fixture

@@ -33,9 +33,9 @@ def test_csv_holds_numbers_and_nothing_else() -> None:
     result = CellResult("k", summary, [], {}, [], 3.5, 1.0, 1, {})
     cell = params.cells["tiny-omniquant-sw"]
     row = Row(
-        ("k",), cell, "A, B", "C", [result], {"accuracy": share, "margin": withheld}, {"all": McNemar(3, 1, 0.625)}
+        ("k",), "k", cell, "A, B", "C", [result], {"accuracy": share, "margin": withheld}, {"all": McNemar(3, 1, 0.625)}
     )
-    missing = Row(("m",), cell, "M", None, [], None, {})
+    missing = Row(("m",), "m", cell, "M", None, [], None, {})
 
     quality = list(csv.DictReader(io.StringIO(quality_csv(params, [row, missing]))))
     assert [line["perplexity_perplexity"] for line in quality] == ["20.25", ""]
