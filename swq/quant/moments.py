@@ -36,8 +36,11 @@ class Moments:
         """Gather from `inputs` (..., in), a row a token; `group_size` None takes all input channels as one group."""
         tokens = inputs.reshape(-1, inputs.shape[-1]).float()
         groups = tokens.reshape(len(tokens), -1, group_size or tokens.shape[-1]).transpose(0, 1)
+        # Inputs are seen in the middle of a forward: its autocast would square them in half precision, which overflows.
+        with torch.autocast(tokens.device.type, enabled=False):
+            second = groups.transpose(1, 2) @ groups / len(tokens)
         return cls(
-            second=groups.transpose(1, 2) @ groups / len(tokens),
+            second=second,
             magnitude=tokens.abs().mean(dim=0),
             lowest=tokens.amin(dim=0),
             highest=tokens.amax(dim=0),
