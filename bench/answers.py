@@ -12,13 +12,13 @@ ORDER = ("log_perplexity", "margin", "accuracy")  # what tells most first
 
 EXPLAINED = (
     "By the interval of the recovered share: SW *helps* where that lies above 0, *hurts* where it lies below, and the"
-    f" answer is *open* where it holds 0. With fewer than {MIN_SEEDS} seeds it goes for these seeds only: how far two"
-    " trainings drift apart by chance is not in it."
+    f" answer is *open* where it holds 0. With fewer than {MIN_SEEDS} seeds it is better or worse with these only: how"
+    " far two trainings drift apart by chance is not in the interval."
 )
 
 
 def answers(params: Params, rows: list[Row]) -> Table:
-    """A row per row with SW that can be compared with its base without: helps, hurts or open, in each measure."""
+    """A row per row with SW that can be compared with its base without: what SW does, in each measure."""
     naming = Naming(params, with_seeds=True)
     body = []
     for row in rows:
@@ -33,7 +33,12 @@ def answers(params: Params, rows: list[Row]) -> Table:
 def answer(recovered: Recovery) -> str:
     """Say what the interval says; of what was gained where there is no share."""
     interval = recovered.share or recovered.gained
-    return "helps" if interval.low > 0 else "hurts" if interval.high < 0 else "open"
+    if interval.low <= 0 <= interval.high:
+        return "open"
+    if recovered.n_seeds < MIN_SEEDS:
+        with_these = "with this seed" if recovered.n_seeds == 1 else "with these seeds"
+        return f"{'better' if interval.low > 0 else 'worse'} {with_these}"
+    return "helps" if interval.low > 0 else "hurts"
 
 
 def _has_sw(params: Params, key: str) -> bool:

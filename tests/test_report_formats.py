@@ -74,9 +74,17 @@ def test_html_is_whole_escaped_and_needs_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"), [(0.01, 0.2, "helps"), (-0.2, -0.01, "hurts"), (-0.1, 0.1, "open"), (0.0, 0.0, "open")]
+    ("low", "high", "n_seeds", "said"),
+    [
+        (0.01, 0.2, 5, "helps"),
+        (-0.2, -0.01, 5, "hurts"),
+        (-0.1, 0.1, 5, "open"),
+        (0.0, 0.0, 5, "open"),
+        (0.01, 0.2, 4, "better with these seeds"),
+        (-0.2, -0.01, 1, "worse with this seed"),
+    ],
 )
-def test_answer_is_what_the_interval_says(low: float, high: float, said: str) -> None:
+def test_answer_is_what_the_interval_says(low: float, high: float, n_seeds: int, said: str) -> None:
     share, other = Interval((low + high) / 2, low, high), Interval(0.0, -1.0, 1.0)
-    assert answer(Recovery(other, other, share, None, 10, 5)) == said
-    assert answer(Recovery(other, share, None, "nothing clearly lost", 10, 5)) == said, "of what was gained"
+    assert answer(Recovery(other, other, share, None, 10, n_seeds)) == said
+    assert answer(Recovery(other, share, None, "nothing clearly lost", 10, n_seeds)) == said, "of what was gained"

@@ -45,11 +45,12 @@ def report(params: Params) -> str:
         parts = page(params, results, found, tables, draw(folder, params, found), published)
         write_text(folder / TABLE, markdown_page(parts))
         write_text(folder / "report.html", html.page(f"Suite {params.suite}", parts))
-        for name, table in tables.items():
-            write_text(folder / f"{name}.tex", table.latex())
-        write_text(folder / "quality.csv", quality_csv(params, found))
-        write_text(folder / "recovered.csv", recovered_csv(found))
-        write_text(folder / "changed.csv", changed_csv(found))
+        texts = {f"{name}.tex": table.latex() for name, table in tables.items() if table.rows}
+        texts |= {"quality.csv": quality_csv(params, found)}
+        texts |= {"recovered.csv": recovered_csv(found), "changed.csv": changed_csv(found)}
+        for name, text in texts.items():
+            if text:  # nothing was compared yet
+                write_text(folder / name, text)
         write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in found if row.results})
         write_json(folder / "cells.json", {key: cell_metrics(params, results, key) for key in results})
         write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
