@@ -109,10 +109,9 @@ def judge(low: float, high: float, claimed: tuple[float, float]) -> Verdict:
 
 
 def more_needed(low: float, high: float, claimed: tuple[float, float]) -> float:
-    """Return how many times as many items and seeds would tell the claim's lower end from 0; at least 1.
+    """Return how many times as many items and seeds would make sure of an answer; at least 1.
 
-    An interval's width falls with the square root of both. It must be narrower on either side than the lower end is far
-    from 0.
+    An interval narrower than the claim's lower end is far from 0 cannot hold both, and then it is not inconclusive,
+    wherever it lies. Its width falls with the square root of items and seeds.
     """
-    reach = (high - low) / 2
-    return max(1.0, math.ceil(10 * (reach / claimed[0]) ** 2) / 10)
+    return max(1.0, math.ceil(10 * ((high - low) / claimed[0]) ** 2) / 10)

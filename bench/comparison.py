@@ -8,7 +8,7 @@ from bench.published import Figure, Registry
 from bench.rows import Row, Spread
 from bench.sources import HubModel
 from bench.table import Table
-from bench.tables import DIVERGED, NOT_RUN, Naming
+from bench.tables import DIVERGED, NOT_RUN, Naming, seeds_run
 
 
 def published_table(params: Params, rows: list[Row], registry: Registry) -> list[str | Table]:
@@ -20,7 +20,7 @@ def published_table(params: Params, rows: list[Row], registry: Registry) -> list
     figures = [(row, found) for row, found in figures if found]
     if not figures:
         return []
-    naming, texts, tasks = Naming(params), params.protocol.perplexity.texts, params.protocol.tasks
+    naming, texts, tasks = Naming(params, seeds_run), params.protocol.perplexity.texts, params.protocol.tasks
     body = []
     for row, found in figures:
         line = naming.of(row)

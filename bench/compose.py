@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> s
         raise UserError("there is no conf/ here; run from the repository's top folder")
     body = composed(suite, overrides)
     if overrides:
-        body = f"{OVER}{' '.join(overrides)}\n{body}"
+        body = f"{OVER}{shlex.join(overrides)}\n{body}"
     if PARAMS.exists() and not force:
         _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
     named = yaml.safe_load(body).get("suite")
@@ -96,7 +97,7 @@ def _with_preset(key: str, cell: Any) -> Any:
 def overrides_of(text: str) -> list[str]:
     """Return the settings that a params.yaml was composed with beside its suite."""
     found = [line.removeprefix(OVER) for line in text.splitlines()[:2] if line.startswith(OVER)]
-    return found[0].split() if found else []
+    return shlex.split(found[0]) if found else []
 
 
 def _digest(body: str) -> str:

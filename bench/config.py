@@ -5,7 +5,6 @@ Unknown keys and impossible values end in one line that names the key, the value
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from bench.cell import Cell
+from bench.seeds import check_seeds, rows_of
 from bench.sources import CorpusSource, HubCorpus, ModelSource, text_names
 from bench.strict import Name, Strict, mistake, read_section
 from bench.tasks import TASKS
@@ -183,6 +183,11 @@ class Params(Strict):
                 raise mistake(message)
         return self
 
+    @model_validator(mode="after")
+    def _seeds(self) -> Params:
+        check_seeds(self)
+        return self
+
     def _check_comparable(self, key: str, baseline: str) -> None:
         """A share of what another scheme or another model lost would mean nothing."""
         cell, base = self.cells[key], self.cells[baseline]
@@ -207,17 +212,7 @@ class Params(Strict):
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the cells that make up one row of a table: those that differ in their seeds alone, together."""
-        found: dict[str, list[str]] = {}
-        for key in self.cells:
-            found.setdefault(self._apart_from_seed(key), []).append(key)
-        return [tuple(keys) for keys in found.values()]
-
-    def _apart_from_seed(self, key: str) -> str:
-        """Return what decides cell `key`'s row but for its seed and its calibration's."""
-        cell = self.cells[key]
-        calibration = self.calibrations[cell.calibration].model_dump(exclude={"seed"})
-        recipe = cell.describe().removesuffix(f" seed {cell.seed}")
-        return json.dumps([cell.model, recipe, calibration])
+        return rows_of(self)
 
     def scored_with(self) -> dict[str, Any]:
         """Return the sections that decide how cells are scored, as JSON would hold them."""

@@ -105,7 +105,7 @@ def _what_changed_means(params: Params) -> str:
     )
     return (
         "Documents answered better and worse than by the base, and in brackets the p-value of that by chance alone"
-        f" (exact McNemar, two-sided, not corrected for the number of tests).{seeds}"
+        f" for these trainings (exact McNemar, two-sided, not corrected for the number of tests).{seeds}"
     )
 
 

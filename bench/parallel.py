@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -24,20 +25,20 @@ def run_cells(dvc: Path, params: Params, keys: list[str], jobs: int) -> bool:
     What cells share is made first, because DVC lets nobody read what it is making. Then each cell's stages run alone
     (`--single-item`): a DVC that looked at its parents too would lock them.
     """
-    if subprocess.run([dvc, "repro", *_shared(params, keys)], check=False).returncode:
-        return False
+    # A cell whose inputs could not be made fails by itself; the others need not wait for it.
+    made = subprocess.run([dvc, "repro", "--keep-going", *_shared(params, keys)], check=False)
     LOGS.mkdir(exist_ok=True)
     slots: Slots = SimpleQueue()
     for place in range(jobs):
         slots.put(_environment(place))
-    succeeded = True
+    succeeded = made.returncode == 0
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(keys), desc=f"cells, {jobs} at a time", unit="cell") as bar:
         running = {pool.submit(_run_cell, dvc, key, slots): key for key in keys}
         try:
             for done in as_completed(running):
                 if not done.result():
                     succeeded = False
-                    bar.write(f"cell {running[done]} failed: see {LOGS / running[done]}.log")
+                    bar.write(f"cell {running[done]} failed: see {LOGS / running[done]}.log", file=sys.stderr)
                 bar.update()
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)  # those that run were interrupted with us

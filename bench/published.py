@@ -39,7 +39,8 @@ class Figure(Strict):
         scheme: compares with `str(cell.scheme)`; None is full precision.
         perplexity: by text, windows of 2048 tokens.
         tasks: zero-shot accuracy by task, in percent.
-        mean_acc: mean over the five tasks as printed, in percent; kept to be held against the tasks, never shown.
+        mean_acc: mean over the five tasks as printed, in percent; kept to be held against the tasks and never
+            shown; a note says where it is of tasks that the source prints and this file does not hold.
         source: a key of the registry's sources.
         note: what to know before comparing with it.
     """

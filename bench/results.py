@@ -162,9 +162,13 @@ def _own_part(params: Params, keys: tuple[str, ...]) -> str:
 
 
 def row_name(params: Params, keys: tuple[str, ...]) -> str:
-    """Return a row's first key, without the seed that a grid puts behind it; with it if that names another cell."""
-    short = re.sub(r"-s\d+$", "", keys[0])
-    return short if len(keys) > 1 and short not in params.cells else keys[0]
+    """Return a row's first key, without the seed that a grid puts behind it if that is no other row's name."""
+
+    def short(row: tuple[str, ...]) -> str:
+        return re.sub(r"-s\d+$", "", row[0])
+
+    alone = short(keys) not in params.cells and [short(row) for row in params.rows()].count(short(keys)) == 1
+    return short(keys) if len(keys) > 1 and alone else keys[0]
 
 
 def label(cell: Cell) -> str:

@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 LEVEL = 0.95
 MIN_SEEDS = 5
 MIN_DIFFERENT = 10  # items that base and treated must differ in, with some seed
+NOTHING_LOST = "nothing clearly lost"
 FARTHEST = 1e6  # a share beyond this is as good as unbounded
 
 
@@ -124,7 +125,7 @@ def recovery(strata: list[Stratum]) -> Recovery:
     n_different = sum(int((stratum.treated != stratum.base).any(axis=0).sum()) for stratum in strata)
     withheld = None
     if share is None:
-        withheld = "nothing clearly lost"
+        withheld = NOTHING_LOST
     elif n_different < MIN_DIFFERENT:  # of so few answers not even the variance is known
         share, withheld = None, f"too few items differ ({n_different})"
     return Recovery(

@@ -17,35 +17,46 @@ SHORT = {"winogrande": "WinoG", "hellaswag": "HellaS", "arc_challenge": "ARC-c",
 UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
 
 
+def seeds_run(row: Row) -> str:
+    """Say with how many seeds a row was run."""
+    return _of(len(row.results) or len(row.keys), len(row.keys))
+
+
+def seeds_compared(row: Row) -> str:
+    """Say how many seeds a row's shares stand on, and whether their intervals hold for these alone."""
+    if row.recovered is None:
+        return seeds_run(row)
+    n_seeds = row.recovered[MEASURES[0]].n_seeds
+    return _of(n_seeds, len(row.keys)) + (", conditional" if n_seeds < MIN_SEEDS else "")
+
+
+def _of(some: int, all_of_them: int) -> str:
+    return str(some) if some == all_of_them else f"{some} of {all_of_them}"
+
+
 class Naming:
     """What a row begins with: its model where the suite has several, its label, its scheme, its seeds.
 
-    The seeds are left out where no row has several, unless they are asked for or asked away.
+    Args:
+        params: of the suite.
+        seeds: what is said of the seeds; None leaves them out.
+        always: say it even where no row has several.
     """
 
-    def __init__(self, params: Params, with_seeds: bool | None = None) -> None:
+    def __init__(self, params: Params, seeds: Callable[[Row], str] | None, always: bool = False) -> None:
         self._models = len({cell.model for cell in params.cells.values()}) > 1
-        several = any(len(keys) > 1 for keys in params.rows())
-        self._seeds = several if with_seeds is None else with_seeds
+        self._seeds = seeds if always or any(len(keys) > 1 for keys in params.rows()) else None
         names = ["cell", "scheme"]
         self.headers = [*(["model"] if self._models else []), *names, *(["seeds"] if self._seeds else [])]
 
     def of(self, row: Row) -> list[str]:
         names = [*([row.cell.model] if self._models else []), row.label, str(row.cell.scheme or "")]
-        return [*names, seeds(row)] if self._seeds else names
-
-
-def seeds(row: Row) -> str:
-    """Say how many seeds a row stands on, and whether its intervals hold for these alone."""
-    n_run, n_seeds = len(row.results), len(row.keys)
-    text = str(n_seeds) if n_run in (0, n_seeds) else f"{n_run} of {n_seeds}"
-    few = row.recovered is not None and row.recovered[MEASURES[0]].n_seeds < MIN_SEEDS
-    return f"{text}, conditional" if few else text
+        return [*names, self._seeds(row)] if self._seeds else names
 
 
 def quality_table(params: Params, rows: list[Row]) -> Table:
     """A row per row: perplexity, accuracy per task, their mean, and the margin; the mean over seeds of each."""
-    naming, tasks, texts = Naming(params), params.protocol.tasks, params.protocol.perplexity.texts
+    naming, tasks, texts = Naming(params, seeds_run), params.protocol.tasks, params.protocol.perplexity.texts
     width = len(texts) + len(tasks) + 2
     body = []
     for row in rows:
@@ -65,7 +76,7 @@ def quality_table(params: Params, rows: list[Row]) -> Table:
 
 def recovery_table(params: Params, rows: list[Row]) -> Table:
     """A row per row: recovered shares with intervals, time, memory and stored bits."""
-    naming = Naming(params)
+    naming = Naming(params, seeds_compared)
     body = []
     for row in rows:
         cells = [NOT_RUN, *[""] * (len(MEASURES) + 2)]
@@ -85,7 +96,7 @@ def recovery_table(params: Params, rows: list[Row]) -> Table:
 
 def changes_table(params: Params, rows: list[Row]) -> Table:
     """A row per row with a base: of each task's documents, how many are answered better and worse, by chance or not."""
-    naming, tasks = Naming(params, with_seeds=False), [*params.protocol.tasks, "all"]
+    naming, tasks = Naming(params, None), [*params.protocol.tasks, "all"]
     body = [
         [
             *naming.of(row),

@@ -7,18 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
 from bench.claims import judge, load_claims, more_needed
 from bench.config import Params, load_params
-from bench.harness import Item, write_items
-from bench.paths import artefact_folder, score_folder
-from bench.records import write_json
+from bench.harness import Item
 from bench.stages.verify import verify
 from swq.errors import UserError
-from tests import tiny_suite
+from tests import scores, tiny_suite
 
 ROOT = Path(__file__).parent.parent
 CLAIMED = (4.12, 20.37)
@@ -45,8 +42,11 @@ def test_predicate(low: float, high: float, verdict: str) -> None:
 
 
 def test_what_more_an_answer_needs_goes_with_the_square() -> None:
-    assert more_needed(-8.24, 8.24, CLAIMED) == pytest.approx(4.0)
-    assert more_needed(3.0, 5.0, CLAIMED) == 1.0
+    assert more_needed(-4.12, 8.24, CLAIMED) == pytest.approx(9.0)
+    assert more_needed(-0.5, 4.5, CLAIMED) == pytest.approx(1.5)
+    for low, high in ((-8.0, 8.0), (-0.5, 4.5)):
+        half = (high - low) / 2 / more_needed(low, high, CLAIMED) ** 0.5
+        assert all(judge(c - half, c + half, CLAIMED) != "inconclusive" for c in (-1.0, 0.0, 2.06, 4.12, 6.0))
 
 
 def test_committed_claims_are_the_abstracts() -> None:
@@ -97,35 +97,26 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 
 def write_scores(params: Params, key: str, right: set[int], perplexity: float) -> None:
-    """Write scores of 100 documents of each task, of which those whose number modulo 100 is in `right` are right."""
-    scores, artefacts = score_folder(key), artefact_folder(key)
-    (scores / "token_losses").mkdir(parents=True)
-    artefacts.mkdir(parents=True)
-    items = [
-        Item(task, doc, f"{task}{doc}", 0, (-1.0, -2.0) if doc in right else (-2.0, -1.0))
-        for task in params.protocol.tasks
-        for doc in range(100)
-    ]
-    write_items(scores / "items.jsonl", items)
-    tasks = {task: {"acc": len(right) / 100, "margin": 0.0, "n_items": 100} for task in params.protocol.tasks}
-    summary = {"protocol_sha256": "p", "perplexity": {"wikitext2": perplexity}, "diverged": False, "tasks": tasks}
-    write_json(scores / "summary.json", summary)
-    np.save(scores / "token_losses/wikitext2.npy", np.ones((1, 4), dtype=np.float32))
-    (artefacts / "losses.csv").write_text("block,epoch,loss\n")
-    cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
-    write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
-    made = {"recipe": params.cells[key].describe(), "made_with": params.made_with(key)}
-    write_json(artefacts / "record.json", cost | made)
+    """Write scores of 100 documents of each task, of which those whose number is in `right` are right."""
+    scores.write_scores(
+        params,
+        key,
+        (
+            Item(task, doc, f"{task}{doc}", 0, (-1.0, -2.0) if doc in right else (-2.0, -1.0))
+            for task in params.protocol.tasks
+            for doc in range(100)
+        ),
+        perplexity,
+        text="wikitext2",
+    )
 
 
-def run(
-    params: Params, gained: int, seeds: int = 3, fp_perplexity: float = 10.86, base_perplexity: float = 15.0
-) -> None:
+def run(params: Params, gained: int, seeds: int = 3, fp_perplexity: float = 10.86) -> None:
     """Write scores in which full precision has 80 of 100 right, the base 40, and SW `gained` more of each seed."""
     write_scores(params, "fp", set(range(80)), fp_perplexity)
     write_scores(params, "rtn", set(range(30)), 20.0)
     for seed in range(seeds):
-        write_scores(params, f"omniquant-{seed}", set(range(40)), base_perplexity)
+        write_scores(params, f"omniquant-{seed}", set(range(40)), 11.65)
         write_scores(params, f"omniquant-sw-{seed}", set(range(40 + gained)), 15.0)
 
 
@@ -174,10 +165,11 @@ def test_base_that_is_not_the_published_one_comes_before_any_verdict(
             cell["scheme"] = "w3a16"
     tiny_suite.write_params(Path(), values)
     edited = load_params()
-    run(edited, 2, base_perplexity=perplexity)
+    run(edited, 2)
+    write_scores(edited, "omniquant-2", set(range(40)), perplexity)  # any seed's base
     findings, page, status = verify(edited)
     assert (findings[0].verdict == "protocol mismatch") == mismatch and status == (4 if mismatch else 0)
-    assert ("omniquant-0: wikitext2 perplexity 14.40, published 11.65 (OQA)" in page) == mismatch
+    assert ("omniquant-2: wikitext2 perplexity 14.40, published 11.65 (OQA)" in page) == mismatch
 
 
 def test_suite_without_a_claim_says_so(params: Params) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.compose import HEADER, compose
+from bench.compose import HEADER, compose, overrides_of
 from bench.config import load_params
 from bench.stages.check import check
 from swq.errors import UserError
@@ -79,6 +79,8 @@ def test_invalid_conf_changes_nothing(project: Path) -> None:
 
 
 def test_settings_go_over_the_suite_and_are_remembered(project: Path) -> None:
+    compose("bundled", ["protocol.limit=7", "runtime.threads=1", "models.smollm2-135m.file='a b'"])
+    assert overrides_of((project / "params.yaml").read_text())[2] == "models.smollm2-135m.file='a b'"
     compose("bundled", ["protocol.limit=7", "runtime.threads=1"])
     params = load_params()
     assert params.protocol.limit == 7 and params.runtime.threads == 1

@@ -53,6 +53,13 @@ def hub_model(**changes: str) -> dict[str, str]:
     return {"source": "hub", "repo": "someone/model", "revision": "0" * 40} | changes
 
 
+def seeds(values: dict[str, Any], seed: int, base: str | None = None) -> None:
+    """Add another seed of OmniQuant + SW, and what it is compared with."""
+    values["cells"]["again"] = values["cells"]["tiny-omniquant-sw"] | {"seed": seed}
+    if base:
+        values["report"]["baselines"]["again"] = base
+
+
 @pytest.mark.parametrize(
     ("edit", "parts"),
     [
@@ -107,6 +114,9 @@ def hub_model(**changes: str) -> dict[str, str]:
         (lambda v: v["report"]["baselines"].update({"tiny-rtn": "rtn"}), ["report.baselines.tiny-rtn", "'rtn'"]),
         (lambda v: v["cells"].update({"a.b": v["cells"]["tiny-fp"]}), ["cells", "a.b"]),
         (lambda v: v.pop("runtime"), ["runtime", "required"]),
+        (lambda v: seeds(v, 2), ["cells.again: it is tiny-omniquant-sw again, with the same seed"]),
+        (lambda v: seeds(v, 3), ["report.baselines: tiny-omniquant-sw and again are seeds of one row"]),
+        (lambda v: seeds(v, 3, "tiny-omniquant"), ["report.baselines.again: tiny-omniquant has other seeds"]),
     ],
 )
 def test_mistake_is_named_in_one_line(tmp_path: Path, edit: Edit, parts: list[str]) -> None:

@@ -16,7 +16,7 @@ from bench.html import page
 from bench.image import Image
 from bench.results import CellResult
 from bench.rows import Row
-from bench.statistics import Interval, McNemar, Recovery
+from bench.statistics import NOTHING_LOST, Interval, McNemar, Recovery
 from bench.table import Table
 from bench.tidy import changed_csv, quality_csv, recovered_csv
 from tests import tiny_suite
@@ -87,4 +87,5 @@ def test_html_is_whole_escaped_and_needs_nothing_else(tmp_path: Path) -> None:
 def test_answer_is_what_the_interval_says(low: float, high: float, n_seeds: int, said: str) -> None:
     share, other = Interval((low + high) / 2, low, high), Interval(0.0, -1.0, 1.0)
     assert answer(Recovery(other, other, share, None, 10, n_seeds)) == said
-    assert answer(Recovery(other, share, None, "nothing clearly lost", 10, n_seeds)) == said, "of what was gained"
+    assert answer(Recovery(other, share, None, NOTHING_LOST, 10, n_seeds)) == said, "of what was gained"
+    assert answer(Recovery(other, share, None, "too few items differ (4)", 10, n_seeds)) == "open"

@@ -88,11 +88,12 @@ def _named(lines: Iterable[Series], what: Callable[[Loss], str]) -> dict[str, Se
     """Return the lines of more than one row by name: their recipe, and what is fixed of their loss."""
     found: dict[str, Series] = {}
     for line in lines:
-        last = list(line.values())[-1]
+        ordered = dict(sorted(line.items()))
+        last = list(ordered.values())[-1]  # one with SW: the row without it comes first
         assert last.cell.loss is not None
-        if len(line) > 1:
+        if len(ordered) > 1:
             name = f"{label(last.cell)} {last.cell.scheme}, {what(last.cell.loss)}"
-            found[name if name not in found else f"{name} ({last.name})"] = dict(sorted(line.items()))
+            found[name if name not in found else f"{name} ({last.name})"] = ordered
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
         yield f"; there is no GPU here, which precision 16-mixed needs (else add precision: 32-true): {_few(half)}"
     if CONF.is_dir() and PARAMS.is_file():
         text = PARAMS.read_text(encoding="utf-8")
-        command = " ".join([params.suite, *(overrides := overrides_of(text))])
+        command = shlex.join([params.suite, *(overrides := overrides_of(text))])
         try:
             current = yaml.safe_load(composed(params.suite, overrides))
         except UserError as error:

@@ -30,7 +30,7 @@ class Finding:
         claimed: the claimed range in percent.
         n_items: items behind it.
         n_seeds: seeds behind it.
-        more: how many times as many items and seeds would tell the claim's lower end from 0; None where unknown.
+        more: how many times as many items and seeds would make sure of an answer; None where there is one, or no share.
         why: what a reader must know beside it.
     """
 
@@ -77,7 +77,7 @@ MISMATCH: Verdict = "protocol mismatch"
 def _findings(params: Params, claims: Claims, results: dict[str, CellResult], registry: Registry) -> Iterator[Finding]:
     for name, claim in claims.claims.items():
         for keys in _rows(params, claim):
-            wrong = _mismatch(params, keys[0], claims, results, registry)
+            wrong = _mismatch(params, keys, claims, results, registry)
             recovered = recovered_by(params, results, keys)
             scheme = str(params.cells[keys[0]].scheme)
             yield _finding(name, claim, scheme, recovered["accuracy"] if recovered else None, wrong)
@@ -107,29 +107,29 @@ def _finding(name: str, claim: Claim, scheme: str, recovered: Recovery | None, w
     if recovered.withheld:
         why.append(recovered.withheld)
     verdict = MISMATCH if wrong else "withheld" if share is None else judge(share[1], share[2], claim.range)
-    more = more_needed(share[1], share[2], claim.range) if share else None
+    more = more_needed(share[1], share[2], claim.range) if share and verdict == "inconclusive" else None
     return Finding(
         name, scheme, verdict, share, claim.range, recovered.n_items, recovered.n_seeds, more, "; ".join(why)
     )
 
 
 def _mismatch(
-    params: Params, key: str, claims: Claims, results: dict[str, CellResult], registry: Registry
+    params: Params, keys: tuple[str, ...], claims: Claims, results: dict[str, CellResult], registry: Registry
 ) -> str | None:
     """Say which perplexity of what a row stands on is not the published one; None if all are that were run.
 
-    A row stands on its model's full precision, on RTN at its scheme and on its own base. Where sources disagree, it is
+    A row stands on its model's full precision, on RTN at its scheme and on its own bases. Where sources disagree, it is
     enough to agree with one.
     """
-    cell = params.cells[key]
+    cell = params.cells[keys[0]]
     source = params.models[cell.model]
     assert isinstance(source, HubModel), "claims are about models on the hub"
-    base = params.report.baselines[key]
+    bases = {params.report.baselines[key] for key in keys}
     for other, result in results.items():
         anchor = params.cells[other]
         name = anchor.method_name
         alike = anchor.model == cell.model and anchor.scheme in (None, cell.scheme)
-        if not alike or name not in claims.tolerance or (name not in RECIPELESS and other != base):
+        if not alike or name not in claims.tolerance or (name not in RECIPELESS and other not in bases):
             continue
         figures = registry.find(source.repo, name, str(anchor.scheme) if anchor.scheme else None)
         for text, measured in result.summary["perplexity"].items():
@@ -172,7 +172,7 @@ def _page(claims: Claims, findings: list[Finding]) -> str:
             " below the range; *inconclusive* holds 0 and reaches into the range; *withheld* has no share; *protocol"
             " mismatch* comes before any of them, where full precision, RTN or the row's base miss their published"
             " perplexities."
-            " *Needed* is how many times as many items and seeds would tell the claim's lower end from 0.",
+            " *Needed* is how many times as many items and seeds would make sure of an answer.",
             *claims.assumptions,
             f"Not stated by the source: {unknown}.",
         ]

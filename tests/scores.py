@@ -1,0 +1,41 @@
+"""Scores of cells that nobody ran, in the files that the stages leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import fmean
+
+import numpy as np
+
+from bench.config import Params
+from bench.harness import Item, write_items
+from bench.paths import artefact_folder, score_folder
+from bench.records import write_json
+
+
+def write_scores(
+    params: Params,
+    key: str,
+    items: Iterable[Item],
+    perplexity: float = 2.0,
+    text: str = "perplexity",
+    protocol: str = "p",
+) -> None:
+    """Write what a report reads of a cell, over what is there."""
+    scores, artefacts, items = score_folder(key), artefact_folder(key), list(items)
+    (scores / "token_losses").mkdir(parents=True, exist_ok=True)
+    artefacts.mkdir(parents=True, exist_ok=True)
+    by_task = {task: [item for item in items if item.task == task] for task in dict.fromkeys(i.task for i in items)}
+    tasks = {
+        task: {"acc": fmean(i.correct for i in own), "margin": fmean(i.margin for i in own), "n_items": len(own)}
+        for task, own in by_task.items()
+    }
+    summary = {"protocol_sha256": protocol, "perplexity": {text: perplexity}, "diverged": False, "tasks": tasks}
+    write_json(scores / "summary.json", summary)
+    write_items(scores / "items.jsonl", items)
+    np.save(scores / f"token_losses/{text}.npy", np.ones((1, 4), dtype=np.float32))
+    (artefacts / "losses.csv").write_text("block,epoch,loss\n")
+    cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
+    write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
+    made = {"recipe": params.cells[key].describe(), "made_with": params.made_with(key)}
+    write_json(artefacts / "record.json", cost | made)

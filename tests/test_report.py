@@ -1,0 +1,146 @@
+"""What a report makes of scores: rows of seeds, cells that were not run, or diverged, or were scored otherwise."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.config import Params, load_params
+from bench.harness import Item
+from bench.paths import score_folder
+from bench.records import write_json
+from bench.results import labels, load_results, recovered_by
+from bench.rows import rows
+from bench.stages.report import report, show
+from bench.tables import quality_table
+from swq.errors import UserError
+from tests import scores, tiny_suite
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The tiny suite in the current folder, nothing of it run."""
+    monkeypatch.chdir(tmp_path)
+    tiny_suite.write_params(tmp_path, tiny_suite.params())
+    return load_params()
+
+
+def write_scores(params: Params, key: str, protocol: str = "p", doc_hash: str = "h") -> None:
+    """Write scores of one document."""
+    scores.write_scores(params, key, [Item("piqa", 0, doc_hash, 0, (-1.0, -2.0))], protocol=protocol)
+
+
+def test_table_refuses_to_mix_protocols(params: Params) -> None:
+    for key in params.cells:
+        write_scores(params, key, protocol="other" if key == "tiny-rtn" else "p")
+    with pytest.raises(UserError, match=r"different protocols .*other: tiny-rtn"):
+        load_results(params)
+
+
+UNTRAINED = {"tiny-fp", "tiny-rtn"}
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "left"),
+    [
+        (("cells", "tiny-rtn"), {"scale_dtype": "float32"}, set(tiny_suite.params()["cells"]) - {"tiny-rtn"}),
+        (("calibrations", "tiny-4x32"), {"seed": 3}, UNTRAINED),
+        (("models", "tiny"), {"path": "inputs/other"}, set()),
+        (("protocol",), {"limit": 4}, set()),
+    ],
+)
+def test_scores_of_an_older_configuration_count_as_not_run(
+    params: Params, section: tuple[str, ...], change: dict[str, Any], left: set[str]
+) -> None:
+    for key in params.cells:
+        write_scores(params, key)
+    values = tiny_suite.params()
+    part = values
+    for name in section:
+        part = part[name]
+    part |= change
+    tiny_suite.write_params(Path(), values)
+    edited = load_params()
+    assert load_results(edited).keys() == left
+    assert recovered_by(edited, load_results(edited), ("tiny-omniquant",)) is None, "its base is not there"
+
+
+def test_rows_that_look_alike_get_their_key(params: Params) -> None:
+    values = tiny_suite.params()
+    values["cells"]["tiny-omniquant-3"] = copy.deepcopy(values["cells"]["tiny-omniquant"])
+    values["cells"]["tiny-omniquant-3"]["method"]["epochs"] = 3
+    tiny_suite.write_params(Path(), values)
+    called = labels(load_params())
+    assert called["tiny-omniquant"] == "OmniQuant (omniquant)"
+    assert called["tiny-omniquant-3"] == "OmniQuant (omniquant-3)"
+    assert [called[f"tiny-{name}"] for name in ("fp", "rtn", "omniquant-sw")] == ["FP", "RTN", "OmniQuant + SW"]
+
+
+def test_seeds_are_one_row(params: Params) -> None:
+    """Three seeds of OmniQuant, of which two were run and one of these diverged."""
+    values = tiny_suite.params()
+    for seed in (7, 8):
+        values["cells"][f"tiny-omniquant-s{seed}"] = values["cells"]["tiny-omniquant"] | {"seed": seed}
+        values["report"]["baselines"][f"tiny-omniquant-s{seed}"] = "tiny-rtn"
+    values["protocol"]["tasks"] = ["piqa"]
+    tiny_suite.write_params(Path(), values)
+    edited = load_params()
+    for key in set(edited.cells) - {"tiny-omniquant-s8"}:
+        write_scores(edited, key)
+    path = score_folder("tiny-omniquant-s7") / "summary.json"
+    write_json(path, json.loads(path.read_text()) | {"diverged": True, "perplexity": {"perplexity": None}})
+    results = load_results(edited)
+    row = next(row for row in rows(edited, results) if row.label == "OmniQuant")
+    assert row.keys == ("tiny-omniquant", "tiny-omniquant-s7", "tiny-omniquant-s8") and row.name == "tiny-omniquant"
+    assert row.recovered is not None and row.recovered["accuracy"].n_seeds == 1, "of those that did not diverge"
+    report(edited)
+    text = show(edited)
+    assert re.search(r"\| OmniQuant +\| w3a16g32 \| 2 of 3 +\| +diverged \|", text)
+    assert re.search(r"\| OmniQuant +\| w3a16g32 \| 1 of 3, conditional +\| RTN ", text)
+    assert "Diverged, and left out of what is compared: OmniQuant w3a16g32 (1 of 3)." in text
+
+
+def test_recovery_refuses_different_documents(params: Params) -> None:
+    for key in params.cells:
+        write_scores(params, key, doc_hash="x" if key == "tiny-rtn" else "h")
+    with pytest.raises(UserError, match="scored on different documents"):
+        rows(params, load_results(params))
+
+
+def test_report_of_nothing_says_so_in_every_row(params: Params) -> None:
+    with pytest.raises(UserError, match=r"no results/tiny/table.md yet; `dvc repro` makes it"):
+        show(params)
+    report(params)
+    rows = [line for line in show(params).splitlines() if line.startswith(("| FP", "| RTN", "| Omni", "| Tess"))]
+    assert len(rows) == 2 * len(params.cells) and all(re.search(r"\| +not run +\|", row) for row in rows)
+    assert "5 of 5 cells were not run" in show(params)
+
+
+def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -> None:
+    one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
+    for key in params.cells:
+        write_scores(one_task, key)
+    summary = json.loads((score_folder("tiny-rtn") / "summary.json").read_text())
+    diverged = {"piqa": {"acc": None, "margin": None, "n_items": 1}}
+    write_json(score_folder("tiny-rtn") / "summary.json", summary | {"diverged": True, "tasks": diverged})
+    found = rows(one_task, load_results(one_task))
+    compared = {row.keys[0] for row in found if row.recovered}
+    assert compared == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
+    line = next(line for line in quality_table(one_task, found).markdown().splitlines() if line.startswith("| RTN"))
+    assert line.count("diverged") == 3
+
+
+def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
+    one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
+    for key in ("tiny-fp", "tiny-rtn", "tiny-omniquant"):
+        write_scores(one_task, key)
+    found = rows(one_task, load_results(one_task))
+    assert {row.keys[0] for row in found if row.recovered} == {"tiny-omniquant"}
+    report(one_task)
+    text = show(one_task)
+    assert "2 of 5 cells were not run" in text and len(re.findall(r"\| +not run +\|", text)) == 4
