@@ -201,7 +201,7 @@ def test_cells_at_once_are_the_same_cells(project: Path) -> None:
     assert done.returncode == 1 and "cell tiny-omniquant-sw failed: see .logs/tiny-omniquant-sw.log" in done.stderr
     assert "error: reconstruct@tiny-omniquant-sw: a weight range does not fit" in done.stderr
     assert "a weight range does not fit" in (project / ".logs/tiny-omniquant-sw.log").read_text()
-    assert "Running stage 'score@tiny-rtn'" in (project / ".logs/tiny-rtn.log").read_text()
+    assert "Running stage 'score@tiny-omniquant'" in (project / ".logs/tiny-omniquant.log").read_text()
     assert "1 of 5 cells were not run" in (project / "results/tiny/table.md").read_text()
 
 
