@@ -9,7 +9,7 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/'
 
-repro: setup  ## run the pipeline of params.yaml (bundled: 26 minutes on 2 cores after set-up), then print its table
+repro: setup  ## run the pipeline of params.yaml (bundled: half an hour on 2 cores after set-up), then print its table
 	@rm -rf .failures
 	@$(RUN) python -m bench check
 	$(RUN) dvc repro --keep-going || { $(RUN) python -m bench failures; exit 1; }

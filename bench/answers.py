@@ -27,7 +27,7 @@ def answers(params: Params, rows: list[Row]) -> Table:
         if row.recovered and base and _has_sw(params, row.keys[0]) and not _has_sw(params, base):
             found = [f"{answer(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in ORDER]
             body.append([*naming.of(row), *found])
-    headers = [*naming.headers, *(f"{measure.replace('_', '-')}, %" for measure in ORDER)]
+    headers = [*naming.headers, *(f"of lost {measure.replace('_', '-')}, %" for measure in ORDER)]
     return Table(body, headers, left=len(naming.headers))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     suites = [path.stem for path in (CONF / "suite").glob("*.yaml")]
     if suite not in suites:
@@ -57,16 +59,35 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base=None):
             config: Any = OmegaConf.to_container(hydra_compose("config", overrides=chosen), resolve=True)
-    except (HydraException, yaml.YAMLError) as error:
-        raise UserError(f"conf/ does not compose: {' '.join(str(error).split())}") from error
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(_why_not(suite, " ".join(str(error).split()))) from error
     if "grid" in config:
         expanded, baselines = expand(suite, config.pop("grid"))
-        config["cells"] = expanded | (config.get("cells") or {})
-        config["report"]["baselines"] = baselines | (config["report"].get("baselines") or {})
+        config["cells"] = expanded | _mapping(config, "cells")
+        config["report"] = _mapping(config, "report")
+        config["report"]["baselines"] = baselines | _mapping(config["report"], "baselines")
     cells = config.get("cells")
     if isinstance(cells, dict):
         config["cells"] = {key: _with_preset(key, cell) for key, cell in cells.items()}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _why_not(suite: str, said: str) -> str:
+    """Return Hydra's message; in place of its advice to append a value, which would drop what stands beside it."""
+    given = re.match(r"Could not override '([^']*)'", said)
+    if given:
+        return (
+            f"setting {given[1]!r}: conf/ holds no such value to put another over; what a grid or a preset fills in is"
+            f" changed in conf/suite/{suite}.yaml"
+        )
+    return f"conf/ does not compose: {said}"
+
+
+def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
+    found = values.get(key) or {}
+    if not isinstance(found, dict):
+        raise UserError(f"{key}: beside a grid it must be a mapping (given: {found!r})")
+    return found
 
 
 def _with_preset(key: str, cell: Any) -> Any:
@@ -100,15 +121,21 @@ def overrides_of(text: str) -> list[str]:
     return shlex.split(found[0]) if found else []
 
 
+def as_composed(text: str) -> bool:
+    """Say whether a params.yaml is exactly what a composition wrote."""
+    first, _, body = text.partition("\n")
+    return first.startswith(HEADER) and first.removeprefix(HEADER) == _digest(body)
+
+
 def _digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
 def _refuse_if_edited(text: str) -> None:
-    """Raise unless `text` is exactly what a composition wrote."""
-    first, _, body = text.partition("\n")
-    if first.startswith(HEADER) and first.removeprefix(HEADER) == _digest(body):
+    """Raise unless `text` is exactly what a composition wrote, or what conf/ says anyway."""
+    if as_composed(text):
         return
+    first, _, body = text.partition("\n")
     try:
         given = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -117,6 +144,7 @@ def _refuse_if_edited(text: str) -> None:
     known = isinstance(suite, str) and (CONF / "suite" / f"{suite}.yaml").is_file()
     expected = composed(str(suite), overrides_of(text)) if known else ""
     written = body if first.startswith("#") else text
+    written = written.split("\n", 1)[1] if written.startswith(OVER) else written
     if given is not None and yaml.safe_load(expected) == given:
         return
     difference = difflib.unified_diff(

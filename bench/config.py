@@ -191,8 +191,10 @@ class Params(Strict):
     def _check_comparable(self, key: str, baseline: str) -> None:
         """A share of what another scheme or another model lost would mean nothing."""
         cell, base = self.cells[key], self.cells[baseline]
+        if key == baseline:
+            raise mistake(f"report.baselines.{key}: a cell cannot be its own base")
         for what, ours, theirs in (("model", cell.model, base.model), ("scheme", cell.scheme, base.scheme)):
-            if key == baseline or ours != theirs:
+            if ours != theirs:
                 message = (
                     f"report.baselines.{key}: a base must be another cell of the same {what};"
                     f" {key} has {ours}, {baseline} has {theirs}"

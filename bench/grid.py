@@ -27,17 +27,18 @@ def expand(suite: str, grid: Any) -> tuple[dict[str, Any], dict[str, str]]:
         _check(place, part)
         axes = (part["models"], part.get("schemes", [None]), part["rows"].items(), part.get("seeds", [None]))
         for model, scheme, (row, settings), seed in product(*axes):
+            where = f"grid.{place}.rows.{row}"
             key = _key(suite, model, scheme, row, seed)
             if key in cells:
                 raise UserError(f"grid.{place}: cell {key} is there already")
             base = settings.get("base")
-            cells[key] = _cell({k: v for k, v in settings.items() if k != "base"}, model, scheme, seed)
+            cells[key] = _cell(where, {k: v for k, v in settings.items() if k != "base"}, model, scheme, seed)
             if base in part["rows"]:
                 baselines[key] = _key(suite, model, scheme, base, seed)
             elif base is not None:
                 baselines[key] = _key(suite, model, scheme, base, None)
                 if baselines[key] not in cells:
-                    raise UserError(f"grid.{place}.rows.{row}: base {base!r} is no row of the part, nor of one before")
+                    raise UserError(f"{where}: base {base!r} is no row of the part, nor of one before")
     order = list(dict.fromkeys(cell["model"] for cell in cells.values()))
     return dict(sorted(cells.items(), key=lambda item: order.index(item[1]["model"]))), baselines
 
@@ -46,28 +47,41 @@ def _key(suite: str, model: str, scheme: str | None, row: str, seed: int | None)
     return "-".join(filter(None, (suite, model, scheme, row, None if seed is None else f"s{seed}")))
 
 
-def _cell(settings: dict[str, Any], model: str, scheme: str | None, seed: int | None) -> dict[str, Any]:
-    filled = {key: _filled(value, {"model": model, "scheme": scheme, "seed": seed}) for key, value in settings.items()}
-    given = {"scheme": scheme} if scheme else {}
-    return {"model": model} | filled | given | ({} if seed is None else {"seed": seed})
+def _cell(where: str, settings: dict[str, Any], model: str, scheme: str | None, seed: int | None) -> dict[str, Any]:
+    names = {name: value for name, value in (("model", model), ("scheme", scheme), ("seed", seed)) if value is not None}
+    filled = {key: _filled(where, value, names) for key, value in settings.items()}
+    return {"model": model} | filled | {name: names[name] for name in ("scheme", "seed") if name in names}
 
 
-def _filled(value: Any, names: dict[str, Any]) -> Any:
+def _filled(where: str, value: Any, names: dict[str, Any]) -> Any:
     if isinstance(value, dict):
-        return {key: _filled(part, names) for key, part in value.items()}
+        return {key: _filled(where, part, names) for key, part in value.items()}
     if not isinstance(value, str):
         return value
     try:
         return value.format(**names)
     except (KeyError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(f"grid: {value!r} holds another placeholder than {{model}}, {{scheme}} and {{seed}}") from error
+        known = ", ".join(f"{{{name}}}" for name in names)
+        raise UserError(
+            f"{where}: {value!r} holds a placeholder that this part does not fill (allowed: {known})"
+        ) from error
 
 
 def _check(place: int, part: Any) -> None:
     if not isinstance(part, dict) or not {"models", "rows"} <= part.keys() <= set(KEYS):
-        raise UserError(f"grid.{place}: must be a mapping with models, rows and, where wanted, schemes and seeds")
-    for key in ("models", "schemes", "seeds"):
-        if not isinstance(part.get(key, []), list):
-            raise UserError(f"grid.{place}.{key}: must be a list, such as [{part[key]}]")
+        given = f" (given: {', '.join(map(str, part))})" if isinstance(part, dict) else ""
+        raise UserError(
+            f"grid.{place}: must be a mapping with models, rows and, where wanted, schemes and seeds{given}"
+        )
+    for key, kind, example in (("models", str, "my-model"), ("schemes", str, "w3a16g64"), ("seeds", int, "1, 2, 3")):
+        values = part.get(key)
+        if key in part and not (isinstance(values, list) and values and all(type(value) is kind for value in values)):
+            raise UserError(f"grid.{place}.{key}: must be a list such as [{example}] (given: {values!r})")
     if not isinstance(part["rows"], dict) or not all(isinstance(row, dict) for row in part["rows"].values()):
         raise UserError(f"grid.{place}.rows: must map each row's name to a cell without model, scheme and seed")
+    for row, settings in part["rows"].items():
+        if not isinstance(row, str) or not isinstance(settings.get("base"), str | None):
+            raise UserError(f"grid.{place}.rows.{row}: a row's name and its base must be text")
+        for key in {"model", "scheme", "seed"} & settings.keys():
+            if key != "seed" or "seeds" in part:
+                raise UserError(f"grid.{place}.rows.{row}: {key} is said by the part's {key}s; leave it out here")

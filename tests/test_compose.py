@@ -87,7 +87,7 @@ def test_settings_go_over_the_suite_and_are_remembered(project: Path) -> None:
     assert "conf/" not in check(params), "what it was composed with is no difference to conf/"
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("limit: 7", "limit: 8"))
-    assert "`python -m bench compose bundled protocol.limit=7 runtime.threads=1` takes it over" in check(load_params())
+    assert "it was edited by hand" in check(load_params())
     with pytest.raises(UserError, match=r"(?s)edited by hand.*-  limit: 7\n\+  limit: 8"):
         compose("bundled")
     (project / "params.yaml").write_text(text)
@@ -98,8 +98,10 @@ def test_settings_go_over_the_suite_and_are_remembered(project: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("protocl.limit=7", "Could not override 'protocl.limit'"),
+        ("protocl.limit=7", "setting 'protocl.limit': conf/ holds no such value"),
         ("protocol.limit", "missing EQUAL"),
+        ("cells.bundled-omniquant-sw.loss.weights.sw=0.2", "what a grid or a preset fills in is changed in conf/suite"),
+        ("runtime.threads=${x}", "does not compose: .*x"),
         ("protocol.limit=0", "protocol.limit"),
         ("suite=paper", "calls itself suite 'paper'"),
     ],
@@ -109,3 +111,25 @@ def test_mistake_in_a_setting_is_named(project: Path, setting: str, said: str) -
     with pytest.raises(UserError, match=said):
         compose("bundled", [setting])
     assert (project / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("grid: []\nreport: { baselines: [a] }", "baselines: beside a grid it must be a mapping"),
+        ("grid: []\ncells: [a]", "cells: beside a grid it must be a mapping"),
+        ("grid: [{ models: [m], rows: { x: { calibration: '${seed}' } } }]", "does not compose: .*seed"),
+    ],
+)
+def test_mistake_in_a_suite_ends_in_one_line(project: Path, text: str, said: str) -> None:
+    (project / "conf/suite/mine.yaml").write_text(f"# @package _global_\nsuite: mine\n{text}\n")
+    with pytest.raises(UserError, match=said) as caught:
+        compose("mine")
+    assert "\n" not in str(caught.value)
+
+
+def test_conf_that_changed_is_told_from_an_edit(project: Path) -> None:
+    compose("bundled")
+    protocol = project / "conf/protocol/quick.yaml"
+    protocol.write_text(protocol.read_text().replace("limit: 50", "limit: 7"))
+    assert check(load_params()).count("`python -m bench compose bundled` takes it over") == 1

@@ -108,7 +108,10 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None) -> None:
         (lambda v: v["models"].update(m={"source": "package", "package": "x"}), ["models.m.package", "NAME==VERSION"]),
         (lambda v: cell()(v).update(loss="mse"), ["cells.tiny-omniquant.loss", "{ weights: { mse: 0.9"]),
         (lambda v: v["protocol"].update(tasks=["piqa", "piqa"]), ["protocol", "each may be named once"]),
-        (lambda v: v["report"]["baselines"].update({"tiny-rtn": "tiny-rtn"}), ["must be another cell"]),
+        (
+            lambda v: v["report"]["baselines"].update({"tiny-rtn": "tiny-rtn"}),
+            ["report.baselines.tiny-rtn: a cell cannot be its own base"],
+        ),
         (lambda v: cell("tiny-rtn")(v).update(scheme="w2a16g32"), ["same scheme", "w3a16g32", "w2a16g32"]),
         (lambda v: v["models"]["tiny"].update(pth="x"), ["models.tiny", "unknown key 'pth'", "'path'?"]),
         (lambda v: v["report"]["baselines"].update({"tiny-rtn": "rtn"}), ["report.baselines.tiny-rtn", "'rtn'"]),

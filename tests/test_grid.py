@@ -92,10 +92,18 @@ def test_committed_smollm2_suite_is_two_schemes_two_methods_and_five_seeds(monke
         ([{"models": ["a"], "rows": {"x": {"base": "y"}}}], "grid.0.rows.x: base 'y' is no row"),
         (
             [{"models": ["a"], "rows": {"x": {"calibration": "{modl}"}}}],
-            "another placeholder than {model}, {scheme} and {seed}",
+            r"grid.0.rows.x: .*modl.* does not fill \(allowed: \{model\}\)",
         ),
-        ([{"models": ["a"], "rows": {}, "seeds": 3}], r"grid.0.seeds: must be a list, such as \[3\]"),
-        ([{"models": ["a"], "rows": {}, "schemes": "w4a16"}], r"grid.0.schemes: must be a list, such as \[w4a16\]"),
+        ([{"models": ["a"], "rows": {}, "seeds": 3}], r"grid.0.seeds: must be a list such as \[1, 2, 3\] \(given: 3\)"),
+        (
+            [{"models": ["a"], "rows": {}, "schemes": "w4a16"}],
+            r"grid.0.schemes: must be a list such as .*given: 'w4a16'",
+        ),
+        ([{"models": [3], "rows": {}}], r"grid.0.models: must be a list such as \[my-model\] \(given: \[3\]\)"),
+        ([{"models": ["a"], "seeds": [], "rows": {}}], r"grid.0.seeds: .*given: \[\]"),
+        ([{"models": ["a"], "rows": {"x": {"base": ["y"]}}}], "grid.0.rows.x: a row's name and its base must be text"),
+        ([{"models": ["a"], "rows": {"x": {"calibration": "c{seed}"}}}], "does not fill"),
+        ([{"models": ["a"], "seeds": [1], "rows": {"x": {"seed": 3}}}], "seed is said by the part's seeds"),
         (GRID + GRID[:1], "grid.2: cell s-a-fp is there already"),
     ],
 )

@@ -92,7 +92,7 @@ def test_check_tells_what_would_surprise(params: Params, monkeypatch: pytest.Mon
     Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values))
     assert "conf/" not in check(params)
     Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values | {"trainings": {"a": {}}}))
-    assert check(params).endswith("`python -m bench compose tiny` takes it over")
+    assert check(params).endswith("`python -m bench compose tiny --force` drops it")
 
 
 def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

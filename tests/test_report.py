@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,14 @@ def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
     report(one_task)
     text = show(one_task)
     assert "2 of 5 cells were not run" in text and len(re.findall(r"\| +not run +\|", text)) == 4
+
+
+def test_empty_report_replaces_no_results(params: Params) -> None:
+    one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
+    write_scores(one_task, "tiny-fp")
+    assert report(one_task).endswith("(4 of 5 cells were not run)")
+    kept = Path("results/tiny/table.md").read_text()
+    shutil.rmtree("scores")
+    with pytest.raises(UserError, match=r"no cell of suite tiny was run here .* results/tiny holds results: they stay"):
+        report(one_task)
+    assert Path("results/tiny/table.md").read_text() == kept

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from bench.compose import CONF, composed, overrides_of
+from bench.compose import CONF, as_composed, composed, overrides_of
 from bench.config import PARAMS, Params
 from bench.models import RECORD, ModelRecord
 from bench.paths import model_folder
@@ -90,7 +90,12 @@ def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
             yield f"; conf/ says something else by now: {error}"
         else:
             if current != yaml.safe_load(text):
-                yield f"; conf/ says something else by now: `python -m bench compose {command}` takes it over"
+                compose = f"`python -m bench compose {command}"
+                yield (
+                    f"; conf/ says something else by now: {compose}` takes it over"
+                    if as_composed(text)
+                    else f"; it was edited by hand: move that into conf/, or {compose} --force` drops it"
+                )
 
 
 def _check_schemes(params: Params, name: str, model: DecoderModel) -> None:

@@ -13,7 +13,7 @@ from bench.page import markdown_page, page
 from bench.paths import result_folder
 from bench.plots import draw
 from bench.published import load_published
-from bench.records import write_json
+from bench.records import read_json, write_json
 from bench.results import load_results
 from bench.rows import rows
 from bench.sources import HubModel
@@ -30,8 +30,16 @@ def report(params: Params) -> str:
     as .csv and .json.
 
     Cells that were not run stand in the tables as such.
+
+    Raises:
+        UserError: no cell was run, and the folder holds results that an empty report would replace.
     """
     results = load_results(params)
+    made = result_folder(params.suite)
+    if not results and (made / "cells.json").is_file() and read_json(made / "cells.json"):
+        raise UserError(
+            f"no cell of suite {params.suite} was run here as params.yaml says now, and {made} holds results: they stay"
+        )
     found = rows(params, results)
     tables = {
         "answers": answers(params, found),
@@ -41,7 +49,7 @@ def report(params: Params) -> str:
     }
     on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
     published = published_table(params, found, load_published()) if on_the_hub else []
-    with atomic_folder(result_folder(params.suite)) as folder:
+    with atomic_folder(made) as folder:
         parts = page(params, results, found, tables, draw(folder, params, found), published)
         write_text(folder / TABLE, markdown_page(parts))
         write_text(folder / "report.html", html.page(f"Suite {params.suite}", parts))
@@ -54,7 +62,9 @@ def report(params: Params) -> str:
         write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in found if row.results})
         write_json(folder / "cells.json", {key: cell_metrics(params, results, key) for key in results})
         write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
-    return f"results of suite {params.suite} in {result_folder(params.suite)}"
+    missing = len(params.cells) - len(results)
+    some = f" ({missing} of {len(params.cells)} cells were not run)" if missing else ""
+    return f"results of suite {params.suite} in {made}{some}"
 
 
 def show(params: Params) -> str:
