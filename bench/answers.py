@@ -24,7 +24,7 @@ def answers(params: Params, rows: list[Row]) -> Table:
     body = []
     for row in rows:
         base = params.report.baselines.get(row.keys[0])
-        if row.recovered and base and _has_sw(params, row.keys[0]) and not _has_sw(params, base):
+        if row.recovered and base and row.cell.has_sw and not params.cells[base].has_sw:
             found = [f"{answer(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in ORDER]
             body.append([*naming.of(row), *found])
     headers = [*naming.headers, *(f"of lost {measure.replace('_', '-')}, %" for measure in ORDER)]
@@ -42,8 +42,3 @@ def answer(recovered: Recovery) -> str:
         with_these = "with this seed" if recovered.n_seeds == 1 else "with these seeds"
         return f"{'better' if interval.low > 0 else 'worse'} {with_these}"
     return "helps" if interval.low > 0 else "hurts"
-
-
-def _has_sw(params: Params, key: str) -> bool:
-    loss = params.cells[key].loss
-    return loss is not None and "sw" in loss.active

@@ -91,5 +91,10 @@ class Cell(Strict):
         return " ".join(map(str, parts))
 
     @property
+    def has_sw(self) -> bool:
+        """Whether a sliced-Wasserstein term is in its loss."""
+        return self.loss is not None and "sw" in self.loss.active
+
+    @property
     def method_name(self) -> str:
         return next(name for name, method in METHODS.items() if type(self.method) is method)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.cell import Cell
 from bench.config import Params
-from bench.published import Figure, Registry
+from bench.published import Figure, Registry, cite
 from bench.rows import Row, Spread
 from bench.sources import HubModel
 from bench.table import Table
@@ -32,20 +32,19 @@ def published_table(params: Params, rows: list[Row], registry: Registry) -> list
     headers = list(naming.headers)
     for what in [*(f"{text} ppl" for text in texts), "mean acc"]:
         headers += [what, "published"]
-    used = sorted({figure.source for _, found in figures for figure in found})
     return [
         "## Beside the published figures",
         Table(body, headers, left=len(naming.headers)),
         "In brackets behind a measured number: how far it is from the first published one. Their recipes are not"
         " always this suite's (`conf/published.yaml` notes where); full precision and RTN have no recipe, so where"
-        " those rows differ, the protocol does. Means of published accuracies are recomputed from their tasks."
-        " Sources: " + "; ".join(f"{source}: {registry.sources[source]}" for source in used) + ".",
+        " those rows differ, the protocol does. Means of published accuracies are recomputed from their tasks. "
+        + registry.sources_of(figure.source for _, found in figures for figure in found),
     ]
 
 
 def _figures(params: Params, cell: Cell, registry: Registry) -> list[Figure]:
     source = params.models.get(cell.model)
-    if not isinstance(source, HubModel) or (cell.loss and cell.loss.weights.get("sw")):
+    if not isinstance(source, HubModel) or cell.has_sw:
         return []
     return registry.find(source.repo, cell.method_name, str(cell.scheme) if cell.scheme else None)
 
@@ -53,7 +52,7 @@ def _figures(params: Params, cell: Cell, registry: Registry) -> list[Figure]:
 def _pair(row: Row, measured: Spread | None, factor: float, figures: dict[str, float | None]) -> tuple[str, str]:
     """Return the measured number and the published ones, by source, as text."""
     printed = {source: value for source, value in figures.items() if value is not None}
-    published = ", ".join(f"{value:.{2 if value < 1000 else 0}f} ({source})" for source, value in printed.items())
+    published = ", ".join(cite(value, source) for source, value in printed.items())
     if not row.results:
         return NOT_RUN, published
     if measured is None:

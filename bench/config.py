@@ -216,6 +216,11 @@ class Params(Strict):
         """Return the cells that make up one row of a table: those that differ in their seeds alone, together."""
         return rows_of(self)
 
+    @property
+    def several_seeds(self) -> bool:
+        """Whether some row has more than one cell."""
+        return any(len(keys) > 1 for keys in self.rows())
+
     def scored_with(self) -> dict[str, Any]:
         """Return the sections that decide how cells are scored, as JSON would hold them."""
         corpus = self.corpora[self.protocol.corpus]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from bench.published import Figure, Registry
+from bench.published import Figure, Registry, cite
 from bench.table import Table
 
 FIVE = ("winogrande", "hellaswag", "arc_challenge", "arc_easy", "piqa")
@@ -91,19 +91,18 @@ def contradictions_page(registry: Registry) -> str:
             contradiction.row[1],
             contradiction.row[2] or "",
             contradiction.measure.rpartition(".")[2],
-            *(f"{value:.{2 if value < 1000 else 0}f} ({source})" for source, value in contradiction.values.items()),
+            *(cite(value, source) for source, value in contradiction.values.items()),
             contradiction.copied or "",
         ]
         for contradiction in found
     ]
-    used = sorted({source.removesuffix(", recomputed") for c in found for source in c.values})
     headers = ["model", "method", "scheme", "measure", "one source", "another", "copied from another row"]
     return "\n\n".join(
         [
             f"{len(found)} published figures contradict another, {sum(c.copied is not None for c in found)} of them by"
             " copying. Means that are recomputed stand on the tasks that the source prints.",
             Table(rows, headers, left=4).markdown(),
-            "Sources: " + "; ".join(f"{source}: {registry.sources[source]}" for source in used) + ".",
+            registry.sources_of(source.removesuffix(", recomputed") for c in found for source in c.values),
         ]
     )
 

@@ -61,10 +61,6 @@ def markdown_page(parts: list[Part]) -> str:
     return "\n\n".join(part if isinstance(part, str) else part.markdown() for part in parts) + "\n"
 
 
-def _several_seeds(params: Params) -> bool:
-    return any(len(keys) > 1 for keys in params.rows())
-
-
 def _what_is_measured(params: Params, results: dict[str, CellResult]) -> str:
     """Say what a number stands on: of the cells that were run, or what it will stand on."""
     protocol = params.protocol
@@ -77,14 +73,14 @@ def _what_is_measured(params: Params, results: dict[str, CellResult]) -> str:
         f"{len(protocol.tasks)} tasks{n_items}{limit}, 0-shot `acc` in %; perplexity {n_tokens}in"
         f" windows of {protocol.perplexity.seq_len}; margin is the log-likelihood of the right choice minus that of the"
         " best wrong one, in nats, averaged over items and tasks."
-        + (" With several seeds a number is their mean ± their standard deviation." if _several_seeds(params) else "")
+        + (" With several seeds a number is their mean ± their standard deviation." if params.several_seeds else "")
         + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
     )
 
 
 def _what_a_share_is(params: Params) -> str:
     over = "conditional on this one seed"
-    if _several_seeds(params):
+    if params.several_seeds:
         over = (
             f"with {MIN_SEEDS} seeds or more also over seeds, both drawn at random; with fewer it is conditional on"
             " these seeds"
@@ -100,7 +96,7 @@ def _what_a_share_is(params: Params) -> str:
 def _what_changed_means(params: Params) -> str:
     seeds = (
         " With several seeds a document counts once, as better if more seeds became right on it than wrong."
-        if _several_seeds(params)
+        if params.several_seeds
         else ""
     )
     return (

@@ -120,6 +120,15 @@ class Registry(Strict):
         """Return what is published for a cell, in the file's order; `scheme` is `str(cell.scheme)`, None for fp."""
         return [f for f in self.figures if (f.model, f.method, f.scheme) == (model, method, scheme)]
 
+    def sources_of(self, keys: Iterable[str]) -> str:
+        """Return a sentence that says what sources are, in the order of their keys."""
+        return "Sources: " + "; ".join(f"{key}: {self.sources[key]}" for key in sorted(set(keys))) + "."
+
+
+def cite(value: float, source: str) -> str:
+    """Return a printed number with its source; one of a collapsed model without the digits that nobody means."""
+    return f"{value:.{2 if value < 1000 else 0}f} ({source})"
+
 
 def load_published(path: Path = PUBLISHED) -> Registry:
     """Read and validate a file of published figures.

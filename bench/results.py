@@ -164,17 +164,20 @@ def _own_part(params: Params, keys: tuple[str, ...]) -> str:
 def row_name(params: Params, keys: tuple[str, ...]) -> str:
     """Return a row's first key, without the seed that a grid puts behind it if that is no other row's name."""
 
+    if len(keys) == 1:
+        return keys[0]
+
     def short(row: tuple[str, ...]) -> str:
         return re.sub(r"-s\d+$", "", row[0])
 
     alone = short(keys) not in params.cells and [short(row) for row in params.rows()].count(short(keys)) == 1
-    return short(keys) if len(keys) > 1 and alone else keys[0]
+    return short(keys) if alone else keys[0]
 
 
 def label(cell: Cell) -> str:
     """Return a cell's name for people; cells that differ in numbers alone share it."""
     name = _method_label(cell.method)
-    return f"{name} + SW" if cell.loss and cell.loss.weights.get("sw") else name
+    return f"{name} + SW" if cell.has_sw else name
 
 
 def _method_label(method: Method) -> str:

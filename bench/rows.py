@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.cell import Cell
 from bench.config import Params
-from bench.results import MEASURES, CellResult, compared, labels, recovered_by, row_name
+from bench.results import CellResult, compared, labels, recovered_by, row_name
 from bench.statistics import McNemar, Recovery, mcnemar
 
 
@@ -107,7 +107,7 @@ def changed_answers(pairs: list[tuple[CellResult, CellResult]]) -> dict[str, McN
     """
     if not pairs:
         return {}
-    base, treated = ([result.measure(MEASURES[0]) for result in side] for side in zip(*pairs, strict=True))
+    base, treated = ([result.measure("accuracy") for result in side] for side in zip(*pairs, strict=True))
     tasks = list(pairs[0][0].summary["tasks"])
     gained = {
         task: np.sum([t[place] - b[place] for b, t in zip(base, treated, strict=True)], axis=0)

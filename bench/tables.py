@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 
 from bench.config import Params
-from bench.results import MEASURES, CellResult
+from bench.results import MEASURES
 from bench.rows import Row, Spread
 from bench.statistics import MIN_SEEDS, Interval, Recovery
 from bench.table import Table
@@ -45,7 +46,7 @@ class Naming:
 
     def __init__(self, params: Params, seeds: Callable[[Row], str] | None, always: bool = False) -> None:
         self._models = len({cell.model for cell in params.cells.values()}) > 1
-        self._seeds = seeds if always or any(len(keys) > 1 for keys in params.rows()) else None
+        self._seeds = seeds if always or params.several_seeds else None
         names = ["cell", "scheme"]
         self.headers = [*(["model"] if self._models else []), *names, *(["seeds"] if self._seeds else [])]
 
@@ -84,7 +85,7 @@ def recovery_table(params: Params, rows: list[Row]) -> Table:
             bits = row.results[0].bits_per_weight
             cells = [
                 *(show_share(row.recovered, measure) if row.recovered else "" for measure in MEASURES),
-                f"{_mean(row, lambda result: result.wall_seconds) / 60:.1f}",
+                f"{fmean(result.wall_seconds for result in row.results) / 60:.1f}",
                 f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
                 f"{bits:.3f}" if bits else DTYPE_BITS[params.protocol.dtype],
             ]
@@ -111,10 +112,6 @@ def changes_table(params: Params, rows: list[Row]) -> Table:
 
 def short(task: str) -> str:
     return SHORT.get(task, task)
-
-
-def _mean(row: Row, of: Callable[[CellResult], float]) -> float:
-    return sum(map(of, row.results)) / len(row.results)
 
 
 def show_share(recovered: dict[str, Recovery], measure: str) -> str:

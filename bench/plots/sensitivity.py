@@ -46,7 +46,7 @@ def by_weight(rows: list[Row]) -> dict[str, Series]:
     A line of one weight above 0 shows nothing and is left out.
     """
     found = _lines(rows, lambda loss: (_others(loss), loss.n_projections, loss.sw_block_size, loss.normalised), _share)
-    plain = {(_recipe(row), _others(row.cell.loss)): row for row in rows if row.cell.loss and not _share(row.cell.loss)}
+    plain = {(_recipe(row), _others(row.cell.loss)): row for row in rows if row.cell.loss and not row.cell.has_sw}
     for (recipe, (others, *_)), line in found.items():
         if len(line) > 1 and (recipe, others) in plain:
             line[0.0] = plain[recipe, others]
@@ -65,7 +65,7 @@ def _lines(
     """Return the rows with SW that share their recipe and what is `fixed` of their loss, by what is `varied`."""
     found: dict[tuple[str, tuple[Any, ...]], Series] = {}
     for row in rows:
-        if row.cell.loss and _share(row.cell.loss):
+        if row.cell.loss and row.cell.has_sw:
             found.setdefault((_recipe(row), fixed(row.cell.loss)), {})[varied(row.cell.loss)] = row
     return found
 

@@ -90,7 +90,7 @@ def _rows(params: Params, claim: Claim) -> list[tuple[str, ...]]:
         cell = params.cells[key]
         source = params.models.get(cell.model)
         right = isinstance(source, HubModel) and source.repo == claim.model and cell.method_name == claim.method
-        return bool(right and cell.loss and cell.loss.weights.get("sw") and key in params.report.baselines)
+        return right and cell.has_sw and key in params.report.baselines
 
     return [keys for keys in params.rows() if about(keys[0])]
 
