@@ -14,7 +14,7 @@ import yaml
 
 from bench.config import PARAMS, Params
 from bench.grid import expand
-from bench.strict import parse_section
+from bench.strict import parse_section, parse_yaml
 from swq.errors import UserError, one_of
 from swq.files import write_text
 
@@ -102,7 +102,7 @@ def _with_preset(key: str, cell: Any) -> Any:
     if str(cell["preset"]) not in presets:
         raise UserError(f"cells.{key}: {one_of('preset', cell['preset'], presets)}")
     path = presets[str(cell["preset"])]
-    preset = yaml.safe_load(path.read_text(encoding="utf-8"))
+    preset = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     method = preset.get("method") if isinstance(preset, dict) else None
     if not isinstance(method, dict) or "name" not in method:
         raise UserError(f"{path} needs a method, a mapping with a name")

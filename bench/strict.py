@@ -50,16 +50,41 @@ def parse_section(kind: type[S], text: str, called: str) -> S:
     Raises:
         UserError: as `read_section`.
     """
-    try:
-        given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{called} is not valid YAML: {' '.join(str(error).split())}") from error
+    given = parse_yaml(text, called)
     if not isinstance(given, dict):
         raise UserError(f"{called} must hold a mapping")
     try:
         return kind.model_validate(given)
     except ValidationError as error:
         raise UserError(f"{called}: {one_line(error)}") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that a mapping holds twice; YAML's own loader silently keeps the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here and not where the mapping is built: by then `<<` has added keys that may stand twice.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return node
+
+
+def parse_yaml(text: str, called: str) -> Any:
+    """Return what YAML text holds; messages call it `called`.
+
+    Raises:
+        UserError: it is no YAML, or a mapping holds a key twice.
+    """
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise UserError(f"{called} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def mistake(message: str) -> PydanticCustomError:

@@ -49,6 +49,16 @@ def test_change_by_hand_is_shown_and_kept(project: Path) -> None:
     assert "limit: 50" in params.read_text()
 
 
+@pytest.mark.parametrize(
+    ("file", "line"), [("preset/omniquant-fork.yaml", "seed: 1\n"), ("protocol/quick.yaml", "protocol: {}\n")]
+)
+def test_key_that_stands_twice_is_refused(project: Path, file: str, line: str) -> None:
+    path = project / "conf" / file
+    path.write_text(path.read_text() + line)
+    with pytest.raises(UserError, match=rf"{file} .*'seed' stands there twice|duplicate key .*{file}"):
+        compose("bundled")
+
+
 @pytest.mark.parametrize("text", ["cells: [", "- a list", ""])
 def test_params_that_are_no_mapping_count_as_edited(project: Path, text: str) -> None:
     (project / "params.yaml").write_text(text)

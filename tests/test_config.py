@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.config import load_params
+from bench.strict import parse_yaml
 from swq.errors import UserError
 from swq.methods.awq import AWQ
 from swq.methods.tesseraq import TesseraQ
@@ -137,6 +138,18 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("just text")
     with pytest.raises(UserError, match="must hold a mapping"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["suite: a\ncells: {}\nsuite: b", "cells: { a: { seed: 1, seed: 2 } }"])
+def test_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"params.yaml is not valid YAML: the key '(suite|seed)' stands there twice"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_merged_key_may_be_replaced() -> None:
+    text = "x: &x { a: 1 }\ny: &y { <<: *x, a: 2 }\nz: { <<: *y, a: 3 }"
+    assert parse_yaml(text, "t") == {"x": {"a": 1}, "y": {"a": 2}, "z": {"a": 3}}
 
 
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
