@@ -66,7 +66,7 @@ class ScoredText(Strict):
     """
 
     sampling: Literal["windows", "gptq-documents"] = "windows"
-    n_windows: int | None = Field(default=None, ge=1)
+    n_windows: int | None = Field(default=None, ge=2)  # of one alone no interval is known
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

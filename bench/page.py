@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.answers import EXPLAINED
+from bench import answers, windows
 from bench.config import Params
 from bench.image import Image
 from bench.results import CellResult
@@ -30,7 +30,8 @@ def page(
     def plot(*names: str) -> list[Part]:
         return [images[name] for name in names if name in images]
 
-    answered: list[Part] = ["## Does SW help?", tables["answers"], EXPLAINED]
+    answered: list[Part] = ["## Does SW help?", tables["answers"], answers.EXPLAINED]
+    broken: list[Part] = ["### Windows that broke", tables["windows"], windows.EXPLAINED]
     changed: list[Part] = ["## Answers that changed", tables["changed"], _what_changed_means(params)]
     training = plot("losses", "sensitivity")
     return [
@@ -39,6 +40,7 @@ def page(
         *(answered if tables["answers"].rows else []),
         "## Quality",
         tables["quality"],
+        *(broken if tables["windows"].rows else []),
         *plot("bits"),
         "## Share of the loss that is recovered, and the cost",
         *plot("recovered"),

@@ -16,14 +16,13 @@ from bench.config import Params
 from bench.harness import Item, read_items
 from bench.paths import artefact_folder, score_folder
 from bench.records import read_json
-from bench.statistics import Array, Recovery, Stratum, recovery, segment_means
+from bench.statistics import Array, Recovery, Stratum, recovery
 from swq.errors import UserError
 from swq.methods import METHODS
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
 from swq.methods.tesseraq import TesseraQ
 
-SEGMENT_TOKENS = 256
 NAMES = {"fp": "FP", "rtn": "RTN", "awq": "AWQ", "omniquant": "OmniQuant", "tesseraq": "TesseraQ"}
 MEASURES = ("accuracy", "log_perplexity", "margin")
 
@@ -62,9 +61,13 @@ class CellResult:
         return None if None in values else fmean(values)
 
     def measure(self, name: str) -> list[Array]:
-        """Return the per-item values of a measure, a stratum a task or a text, higher is better."""
+        """Return the per-item values of a measure, a stratum a task or a text, higher is better.
+
+        A text's items are its windows: they share no context, while tokens of one window do. A window whose first token
+        a quantized model does not cope with is lost to its end.
+        """
         if name == "log_perplexity":
-            return [-segment_means(t.astype(np.float64), SEGMENT_TOKENS) for t in self.token_losses.values()]
+            return [-losses.mean(axis=1, dtype=np.float64) for losses in self.token_losses.values()]
         pick = (lambda item: float(item.correct)) if name == "accuracy" else (lambda item: item.margin)
         return [np.array([pick(i) for i in self.items if i.task == task]) for task in self.summary["tasks"]]
 

@@ -32,7 +32,7 @@ from scipy.optimize import brentq
 Array = NDArray[np.float64]
 LEVEL = 0.95
 MIN_SEEDS = 5
-MIN_DIFFERENT = 10  # items that base and treated must differ in, with some seed
+MIN_DIFFERENT = 10  # items that base and treated must differ in, with some seed; fewer if those are all there are
 NOTHING_LOST = "nothing clearly lost"
 FARTHEST = 1e6  # a share beyond this is as good as unbounded
 
@@ -122,18 +122,19 @@ def recovery(strata: list[Stratum]) -> Recovery:
     moments = _moments(strata)
     gained, lost = (float(value) for value in moments.means)
     share = _fieller(moments)
+    sizes = [len(stratum.reference) for stratum in strata]
     n_different = sum(int((stratum.treated != stratum.base).any(axis=0).sum()) for stratum in strata)
     withheld = None
     if share is None:
         withheld = NOTHING_LOST
-    elif n_different < MIN_DIFFERENT:  # of so few answers not even the variance is known
+    elif n_different < min(MIN_DIFFERENT, sum(sizes)) or min(sizes) < 2:  # not even the variance is known
         share, withheld = None, f"too few items differ ({n_different})"
     return Recovery(
         lost=_interval(lost, *moments.variance(np.array([0.0, 1.0]))),
         gained=_interval(gained, *moments.variance(np.array([1.0, 0.0]))),
         share=share,
         withheld=withheld,
-        n_items=sum(len(stratum.reference) for stratum in strata),
+        n_items=sum(sizes),
         n_seeds=moments.n_seeds,
     )
 
@@ -156,17 +157,6 @@ def mcnemar(gained: Array) -> McNemar:
     """
     better, worse = int((gained > 0).sum()), int((gained < 0).sum())
     return McNemar(better, worse, float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0)
-
-
-def segment_means(token_losses: Array, segment: int) -> Array:
-    """Return the means of runs of `segment` tokens, in order: neighbouring tokens are no independent items.
-
-    Args:
-        token_losses: (n_windows, T - 1).
-        segment: tokens a run; a shorter rest of a window forms the last run of it.
-    """
-    n_segments = max(1, round(token_losses.shape[1] / segment))
-    return np.concatenate([[part.mean() for part in np.array_split(w, n_segments)] for w in token_losses])
 
 
 def _moments(strata: list[Stratum]) -> _Moments:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import Interval, McNemar, Stratum, mcnemar, mean_interval, recovery, segment_means
+from bench.statistics import Interval, McNemar, Stratum, mcnemar, mean_interval, recovery
 from benchmarks.coverage import covered
 
 
@@ -56,6 +56,16 @@ def test_share_is_withheld_where_too_few_items_differ() -> None:
     measured = recovery([one_seed(reference, base, treated)])
     assert measured.share is None and measured.withheld == "too few items differ (1)"
     assert measured.gained.point == pytest.approx(1 / 250)
+
+
+def test_few_items_are_enough_where_all_differ() -> None:
+    """Eight windows of text have eight measured differences; one has no variance."""
+    lost, gained = np.array([1.0, 1.1, 0.9, 1.0, 1.2, 0.8, 1.0, 1.0]), np.linspace(0.2, 0.3, 8)
+    measured = recovery([one_seed(np.zeros(8), -lost, gained - lost)])
+    assert measured.withheld is None and measured.share is not None
+    assert measured.share.low < measured.gained.point < measured.share.high
+    alone = recovery([one_seed(np.zeros(1), -lost[:1], gained[:1] - lost[:1])])
+    assert alone.share is None and alone.withheld == "too few items differ (1)"
 
 
 def test_one_stratum_of_one_seed_is_the_paired_t_interval() -> None:
@@ -131,8 +141,3 @@ def test_interval_of_a_mean_is_the_t_interval() -> None:
     values = np.random.default_rng(5).normal(size=30)
     found = mean_interval([values])
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 29, values.mean(), stats.sem(values)))
-
-
-def test_segments_are_runs_of_tokens() -> None:
-    losses = np.arange(14, dtype=float).reshape(2, 7)
-    assert segment_means(losses, 3).tolist() == [1.5, 5.0, 8.5, 12.0]

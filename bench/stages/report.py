@@ -19,6 +19,7 @@ from bench.rows import rows
 from bench.sources import HubModel
 from bench.tables import changes_table, quality_table, recovery_table
 from bench.tidy import changed_csv, quality_csv, recovered_csv
+from bench.windows import broken_windows
 from swq.errors import UserError
 from swq.files import atomic_folder, write_text
 
@@ -44,6 +45,7 @@ def report(params: Params) -> str:
     tables = {
         "answers": answers(params, found),
         "quality": quality_table(params, found),
+        "windows": broken_windows(params, results, found),
         "recovered": recovery_table(params, found),
         "changed": changes_table(params, found),
     }

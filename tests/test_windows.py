@@ -1,0 +1,42 @@
+"""Windows that broke are found, and shown with what the perplexity is without them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bench.config import Params
+from bench.results import CellResult
+from bench.rows import Row
+from bench.windows import broken_windows, is_broken
+from tests import tiny_suite
+
+WHOLE = np.repeat([[2.0], [3.0], [2.5], [2.0]], 7, axis=1).astype(np.float32)
+
+
+def test_window_is_broken_by_its_distance_from_full_precision() -> None:
+    """A window that is hard for full precision too is not; nor are all of a cell that is bad everywhere."""
+    lost = np.array([[0.5], [0.6], [1.7], [0.5]], dtype=np.float32)
+    assert is_broken(WHOLE + lost, WHOLE).tolist() == [False, False, True, False]
+    assert not is_broken(WHOLE + 6, WHOLE).any()
+    assert not is_broken(WHOLE, WHOLE).any()
+
+
+def test_table_names_the_window_and_both_perplexities() -> None:
+    params = Params.model_validate(tiny_suite.params())
+    reference, key = "tiny-fp", "tiny-omniquant"
+    losses = np.full((4, 7), 3.0, dtype=np.float32)
+    losses[1] = 9.0
+
+    def row(key: str, losses: np.ndarray) -> Row:
+        result = CellResult(key, {"diverged": False}, [], {"perplexity": losses}, [], None, 1.0, 1, {})
+        return Row((key,), key, params.cells[key], key, None, [result], None, {})
+
+    rows = [row(reference, np.full((4, 7), 2.0, dtype=np.float32)), row(key, losses)]
+    results = {row.keys[0]: row.results[0] for row in rows}
+    table = broken_windows(params, results, rows)
+    seed = str(params.cells[key].seed)
+    others = [f"{math.exp(value):,.2f}" for value in (4.5, 9.0, 3.0)]
+    assert [line[-6:] for line in table.rows] == [[seed, "perplexity", "2 of 4", *others]]
+    assert broken_windows(params, {key: results[key]}, rows).rows == [], "without full precision nothing is known"
