@@ -24,7 +24,7 @@ EXPLAINED = (
 
 
 def broken_windows(params: Params, results: dict[str, CellResult], rows: list[Row]) -> Table:
-    """A row per cell and text with broken windows: their numbers, from 1, and the perplexity with and without them."""
+    """A row per cell and text with broken windows: their numbers, counted from 1, and the perplexity with and without them."""
     naming = Naming(params, None)
     body = []
     for row in rows:
@@ -38,7 +38,7 @@ def broken_windows(params: Params, results: dict[str, CellResult], rows: list[Ro
                 if broken.any():
                     numbers = ", ".join(str(place + 1) for place in np.flatnonzero(broken))
                     values = map(_perplexity, (losses, losses[broken], losses[~broken]))
-                    body.append([*naming.of(row), seed, text, f"{numbers} of {len(broken)}", *values])
+                    body.append([*naming.of(row), seed, text, f"no. {numbers} of {len(broken)}", *values])
     headers = [*naming.headers, "seed", "text", "broken windows", "perplexity", "of these", "of the others"]
     return Table(body, headers, left=len(naming.headers) + 2)
 

@@ -38,5 +38,5 @@ def test_table_names_the_window_and_both_perplexities() -> None:
     table = broken_windows(params, results, rows)
     seed = str(params.cells[key].seed)
     others = [f"{math.exp(value):,.2f}" for value in (4.5, 9.0, 3.0)]
-    assert [line[-6:] for line in table.rows] == [[seed, "perplexity", "2 of 4", *others]]
+    assert [line[-6:] for line in table.rows] == [[seed, "perplexity", "no. 2 of 4", *others]]
     assert broken_windows(params, {key: results[key]}, rows).rows == [], "without full precision nothing is known"
