@@ -24,7 +24,7 @@ EXPLAINED = (
 
 
 def broken_windows(params: Params, results: dict[str, CellResult], rows: list[Row]) -> Table:
-    """A row per cell and text with broken windows: their numbers, counted from 1, and the perplexity with and without them."""
+    """A row per cell and text with broken windows: their numbers (from 1), the perplexity with and without."""
     naming = Naming(params, None)
     body = []
     for row in rows:
