@@ -44,13 +44,13 @@ def rows() -> list[Row]:
 
 def test_weights_make_a_line_from_the_row_without_sw(rows: list[Row]) -> None:
     ((name, line),) = by_weight(rows).items()
-    assert name == "OmniQuant + SW w3a16g32, K = 16, as it is", "not what the row without SW says"
+    assert name == "OmniQuant + SW w3a16g32, K = 16, unscaled", "not what the row without SW says"
     assert {share: found.label for share, found in line.items()} == {0.0: "plain", 0.1: "w0.1", 0.5: "w0.5"}
 
 
 def test_projections_make_a_line_of_rows_that_share_their_weights(rows: list[Row]) -> None:
     ((name, line),) = by_projections(rows).items()
-    assert name == "OmniQuant + SW w3a16g32, 0.5 SW, as it is"
+    assert name == "OmniQuant + SW w3a16g32, 0.5 SW, unscaled"
     assert {k: found.label for k, found in line.items()} == {16: "w0.5", 64: "k64"}
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.config import Params
+from bench.plots.names import perplexity_label
 from bench.rows import Row, Spread
 
 MARKERS = "osDv^<>Pp*hX"
@@ -28,7 +29,7 @@ def plot_bits(params: Params, rows: list[Row]) -> Figure | None:
         own = [row for row in rows if row.cell.model == model]
         _plot_panel(left, labels, [(row, row.perplexity(text)) for row in own], 1)
         _plot_panel(right, labels, [(row, row.mean_accuracy()) for row in own], 100)
-        left.set(yscale="log", ylabel=f"perplexity, {text}", title=model)
+        left.set(yscale="log", ylabel=perplexity_label(text), title=model)
         right.set(ylabel="mean accuracy, %", title=model)
     for axes in panels[-1]:
         axes.set_xlabel("bits per weight")

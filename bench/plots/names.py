@@ -1,4 +1,4 @@
-"""What rows are called in a legend or beside an axis."""
+"""What rows and measures are called in a legend or beside an axis."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def names(rows: list[Row]) -> dict[tuple[str, ...], str]:
         return " ".join([*model, row.label, *scheme])
 
     return {row.keys: name(row) for row in rows}
+
+
+def perplexity_label(text: str) -> str:
+    """Return what an axis of a text's perplexity says; a protocol with one text may call that `perplexity` itself."""
+    return "perplexity" if text == "perplexity" else f"perplexity, {text}"

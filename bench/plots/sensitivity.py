@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.config import Params
+from bench.plots.names import perplexity_label
 from bench.results import label
 from bench.rows import Row, Spread
 from swq.losses import Loss
@@ -30,13 +31,15 @@ def plot_sensitivity(params: Params, rows: list[Row]) -> Figure | None:
         for place, (called, line) in enumerate(series.items()):
             _plot(axes[0, column], line, lambda row: row.perplexity(text), called, f"C{place}")
             _plot(axes[1, column], line, Row.mean_margin, called, f"C{place}")
-        axes[0, column].set(ylabel=f"perplexity, {text}")
+        axes[0, column].set(ylabel=perplexity_label(text))
         axes[1, column].set(xlabel=name, ylabel="mean margin, nats")
         axes[0, column].legend(fontsize=8)
         if name.startswith("projections"):
             for axis in axes[:, column]:
                 axis.set_xscale("log", base=2)
-    figure.suptitle(f"Suite {params.suite}: sensitivity to the sliced-Wasserstein term")
+    drawn = [row for series in panels.values() for line in series.values() for row in line.values()]
+    bars = "bars: deviation over seeds" if any(len(row.results) > 1 for row in drawn) else "one seed"
+    figure.suptitle(f"Suite {params.suite}: sensitivity to the sliced-Wasserstein term ({bars})")
     return figure
 
 
@@ -98,11 +101,12 @@ def _named(lines: Iterable[Series], what: Callable[[Loss], str]) -> dict[str, Se
 
 
 def _scaled(loss: Loss) -> str:
-    return "normalised" if loss.normalised else "as it is"
+    return "normalised" if loss.normalised else "unscaled"
 
 
 def _plot(axes: Axes, line: Series, value: Callable[[Row], Spread | None], called: str, color: str) -> None:
     """Draw a line; the standard deviation over seeds as bars, where there are several."""
     found = {x: spread for x, row in line.items() if (spread := value(row)) is not None}
-    bars = [spread.deviation or 0.0 for spread in found.values()]
+    deviations = [spread.deviation for spread in found.values()]
+    bars = [deviation or 0.0 for deviation in deviations] if any(deviations) else None
     axes.errorbar(list(found), [s.mean for s in found.values()], yerr=bars, label=called, color=color, marker="o")
