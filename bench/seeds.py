@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from bench.strict import mistake
+from swq.methods.awq import AWQ
+from swq.methods.omniquant import OmniQuant
 
 if TYPE_CHECKING:
     from bench.config import Params
@@ -23,16 +25,14 @@ def check_seeds(params: Params) -> None:
     """Check that a row's cells are as many trainings, and so are their bases where these are trained.
 
     Raises:
-        PydanticCustomError: a cell stands there twice, or one training is the base of several.
+        PydanticCustomError: a cell stands there twice, or again with a seed that decides nothing, or one training is
+            the base of several.
     """
     for keys in rows_of(params):
         seeds = {key: _seeds(params, key) for key in keys}
         bases = {key: params.report.baselines.get(key) for key in keys}
         for place, key in enumerate(keys):
-            twin = next((other for other in keys[:place] if seeds[other] == seeds[key]), None)
-            if twin is not None:
-                message = f"cells.{key}: it is {twin} again, with the same seed and its calibration's"
-                raise mistake(message)
+            _check_twin(params, key, keys[:place])
             if (bases[key] is None) != (bases[keys[0]] is None):
                 message = f"report.baselines: {keys[0]} and {key} are seeds of one row; both need a base, or none"
                 raise mistake(message)
@@ -44,12 +44,31 @@ def check_seeds(params: Params) -> None:
                 raise mistake(message)
 
 
+def _check_twin(params: Params, key: str, others: tuple[str, ...]) -> None:
+    """Check that cell `key` is another training than the `others` of its row."""
+    seed, calibration_seed = _seeds(params, key)
+    for other in others:
+        if _seeds(params, other) == (seed, calibration_seed):
+            raise mistake(f"cells.{key}: it is {other} again, with the same seed and its calibration's")
+        if _seeds(params, other)[1] == calibration_seed and not _draws(params, key):
+            message = (
+                f"cells.{key}: it is {other} again, on the same samples: without SW, OmniQuant and AWQ draw nothing"
+            )
+            raise mistake(f"{message} by their seed. Give each seed a calibration with that seed")
+
+
 def _apart_from_seed(params: Params, key: str) -> str:
     """Return what decides cell `key`'s row."""
     cell = params.cells[key]
     calibration = params.calibrations[cell.calibration].model_dump(exclude={"seed"})
     recipe = cell.describe().removesuffix(f" seed {cell.seed}")
     return json.dumps([cell.model, recipe, calibration])
+
+
+def _draws(params: Params, key: str) -> bool:
+    """Say whether a cell's own seed decides anything: SW's directions or, of TesseraQ, which samples a step takes."""
+    cell = params.cells[key]
+    return cell.has_sw or not isinstance(cell.method, (AWQ, OmniQuant))
 
 
 def _seeds(params: Params, key: str) -> tuple[int, int]:

@@ -89,7 +89,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     cells, baselines = {name: values["cells"][f"tiny-{name}"] for name in ("fp", "rtn")}, {}
     for seed in range(3):
         for name in ("omniquant", "omniquant-sw"):
-            cells[f"{name}-{seed}"] = values["cells"][f"tiny-{name}"] | {"seed": seed}
+            cells[f"{name}-{seed}"] = tiny_suite.of_seed(values, f"tiny-{name}", seed)
         baselines[f"omniquant-sw-{seed}"] = f"omniquant-{seed}"
     values |= {"cells": cells, "report": {"baselines": baselines}}
     tiny_suite.write_params(tmp_path, values)

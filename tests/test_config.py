@@ -54,9 +54,9 @@ def hub_model(**changes: str) -> dict[str, str]:
     return {"source": "hub", "repo": "someone/model", "revision": "0" * 40} | changes
 
 
-def seeds(values: dict[str, Any], seed: int, base: str | None = None) -> None:
-    """Add another seed of OmniQuant + SW, and what it is compared with."""
-    values["cells"]["again"] = values["cells"]["tiny-omniquant-sw"] | {"seed": seed}
+def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str = "tiny-omniquant-sw") -> None:
+    """Add another seed of a cell, by default OmniQuant + SW, and what it is compared with."""
+    values["cells"]["again"] = values["cells"][cell] | {"seed": seed}
     if base:
         values["report"]["baselines"]["again"] = base
 
@@ -119,6 +119,10 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None) -> None:
         (lambda v: v["cells"].update({"a.b": v["cells"]["tiny-fp"]}), ["cells", "a.b"]),
         (lambda v: v.pop("runtime"), ["runtime", "required"]),
         (lambda v: seeds(v, 2), ["cells.again: it is tiny-omniquant-sw again, with the same seed"]),
+        (
+            lambda v: seeds(v, 3, cell="tiny-omniquant"),
+            ["cells.again: it is tiny-omniquant again, on the same samples"],
+        ),
         (lambda v: seeds(v, 3), ["report.baselines: tiny-omniquant-sw and again are seeds of one row"]),
         (lambda v: seeds(v, 3, "tiny-omniquant"), ["report.baselines.again: tiny-omniquant has other seeds"]),
     ],

@@ -86,7 +86,7 @@ def test_seeds_are_one_row(params: Params) -> None:
     """Three seeds of OmniQuant, of which two were run and one of these diverged."""
     values = tiny_suite.params()
     for seed in (7, 8):
-        values["cells"][f"tiny-omniquant-s{seed}"] = values["cells"]["tiny-omniquant"] | {"seed": seed}
+        values["cells"][f"tiny-omniquant-s{seed}"] = tiny_suite.of_seed(values, "tiny-omniquant", seed)
         values["report"]["baselines"][f"tiny-omniquant-s{seed}"] = "tiny-rtn"
     values["protocol"]["tasks"] = ["piqa"]
     tiny_suite.write_params(Path(), values)

@@ -175,6 +175,12 @@ def params() -> dict[str, Any]:
     }
 
 
+def of_seed(values: dict[str, Any], key: str, seed: int) -> dict[str, Any]:
+    """Return the suite's cell `key` with another seed, and add the calibration of that seed which it names."""
+    values["calibrations"][f"tiny-s{seed}"] = values["calibrations"]["tiny-4x32"] | {"seed": seed}
+    return values["cells"][key] | {"seed": seed, "calibration": f"tiny-s{seed}"}
+
+
 def write_params(folder: Path, values: dict[str, Any]) -> None:
     """Write params.yaml."""
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
