@@ -14,7 +14,7 @@ import yaml
 
 from bench.config import PARAMS, Params
 from bench.grid import expand
-from bench.strict import parse_section, parse_yaml
+from bench.strict import parse_section, parse_yaml, read_text
 from swq.errors import UserError, one_of
 from swq.files import write_text
 
@@ -35,7 +35,7 @@ def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> s
     if overrides:
         body = f"{OVER}{shlex.join(overrides)}\n{body}"
     if PARAMS.exists() and not force:
-        _refuse_if_edited(PARAMS.read_text(encoding="utf-8"))
+        _refuse_if_edited(read_text(PARAMS))
     named = yaml.safe_load(body).get("suite")
     if named != suite:
         raise UserError(f"conf/suite/{suite}.yaml calls itself suite {named!r}; it must be {suite!r}, like its file")
@@ -102,7 +102,7 @@ def _with_preset(key: str, cell: Any) -> Any:
     if str(cell["preset"]) not in presets:
         raise UserError(f"cells.{key}: {one_of('preset', cell['preset'], presets)}")
     path = presets[str(cell["preset"])]
-    preset = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    preset = parse_yaml(read_text(path), str(path))
     method = preset.get("method") if isinstance(preset, dict) else None
     if not isinstance(method, dict) or "name" not in method:
         raise UserError(f"{path} needs a method, a mapping with a name")
@@ -137,8 +137,8 @@ def _refuse_if_edited(text: str) -> None:
         return
     first, _, body = text.partition("\n")
     try:
-        given = yaml.safe_load(text)
-    except yaml.YAMLError:
+        given = parse_yaml(text, str(PARAMS))
+    except UserError:
         given = None
     suite = given.get("suite") if isinstance(given, dict) else None
     known = isinstance(suite, str) and (CONF / "suite" / f"{suite}.yaml").is_file()

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 from bench.strict import mistake
-from swq.methods.awq import AWQ
 from swq.methods.omniquant import OmniQuant
 
 if TYPE_CHECKING:
@@ -46,15 +45,14 @@ def check_seeds(params: Params) -> None:
 
 def _check_twin(params: Params, key: str, others: tuple[str, ...]) -> None:
     """Check that cell `key` is another training than the `others` of its row."""
-    seed, calibration_seed = _seeds(params, key)
     for other in others:
-        if _seeds(params, other) == (seed, calibration_seed):
+        if _seeds(params, other) == _seeds(params, key):
             raise mistake(f"cells.{key}: it is {other} again, with the same seed and its calibration's")
-        if _seeds(params, other)[1] == calibration_seed and not _draws(params, key):
-            message = (
-                f"cells.{key}: it is {other} again, on the same samples: without SW, OmniQuant and AWQ draw nothing"
+        if _drawn_by(params, other) == _drawn_by(params, key):
+            message = f"cells.{key}: it is {other} again, with a seed that decides nothing: by a cell's own seed SW and"
+            raise mistake(
+                f"{message} TesseraQ draw; OmniQuant and AWQ by their calibration's alone, RTN and FP by none"
             )
-            raise mistake(f"{message} by their seed. Give each seed a calibration with that seed")
 
 
 def _apart_from_seed(params: Params, key: str) -> str:
@@ -65,10 +63,14 @@ def _apart_from_seed(params: Params, key: str) -> str:
     return json.dumps([cell.model, recipe, calibration])
 
 
-def _draws(params: Params, key: str) -> bool:
-    """Say whether a cell's own seed decides anything: SW's directions or, of TesseraQ, which samples a step takes."""
-    cell = params.cells[key]
-    return cell.has_sw or not isinstance(cell.method, (AWQ, OmniQuant))
+def _drawn_by(params: Params, key: str) -> tuple[int | None, int | None]:
+    """Return a cell's own seed and its calibration's, each if anything is drawn by it.
+
+    By its own these are SW's directions and, in TesseraQ, the samples of a step. OmniQuant takes all in their order.
+    """
+    method, seeds = params.cells[key].method, _seeds(params, key)
+    draws = params.cells[key].has_sw or (method.trains and not isinstance(method, OmniQuant))
+    return seeds[0] if draws else None, seeds[1] if method.needs_calibration else None
 
 
 def _seeds(params: Params, key: str) -> tuple[int, int]:

@@ -122,19 +122,13 @@ def recovery(strata: list[Stratum]) -> Recovery:
     moments = _moments(strata)
     gained, lost = (float(value) for value in moments.means)
     share = _fieller(moments)
-    sizes = [len(stratum.reference) for stratum in strata]
-    n_different = sum(int((stratum.treated != stratum.base).any(axis=0).sum()) for stratum in strata)
-    withheld = None
-    if share is None:
-        withheld = NOTHING_LOST
-    elif n_different < min(MIN_DIFFERENT, sum(sizes)) or min(sizes) < 2:  # not even the variance is known
-        share, withheld = None, f"too few items differ ({n_different})"
+    withheld = _too_few(strata) or (None if share else NOTHING_LOST)
     return Recovery(
         lost=_interval(lost, *moments.variance(np.array([0.0, 1.0]))),
         gained=_interval(gained, *moments.variance(np.array([1.0, 0.0]))),
-        share=share,
+        share=None if withheld else share,
         withheld=withheld,
-        n_items=sum(sizes),
+        n_items=sum(len(stratum.reference) for stratum in strata),
         n_seeds=moments.n_seeds,
     )
 
@@ -157,6 +151,15 @@ def mcnemar(gained: Array) -> McNemar:
     """
     better, worse = int((gained > 0).sum()), int((gained < 0).sum())
     return McNemar(better, worse, float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0)
+
+
+def _too_few(strata: list[Stratum]) -> str | None:
+    """Say why these items decide nothing, whatever an interval over them says; None if they do."""
+    sizes = [len(stratum.reference) for stratum in strata]
+    if min(sizes) < 2:  # its variance is unknown
+        return "a task or text of one item"
+    n_different = sum(int((stratum.treated != stratum.base).any(axis=0).sum()) for stratum in strata)
+    return f"too few items differ ({n_different})" if n_different < min(MIN_DIFFERENT, sum(sizes)) else None
 
 
 def _moments(strata: list[Stratum]) -> _Moments:

@@ -41,7 +41,7 @@ def read_section(kind: type[S], path: Path) -> S:
     """
     if not path.is_file():
         raise UserError(f"there is no {path} here; run from the repository's top folder")
-    return parse_section(kind, path.read_text(encoding="utf-8"), str(path))
+    return parse_section(kind, read_text(path), str(path))
 
 
 def parse_section(kind: type[S], text: str, called: str) -> S:
@@ -68,9 +68,7 @@ class _UniqueKeys(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
-                )
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value!r} stands there twice")
             seen.add(key.value)
         return node
 
@@ -83,8 +81,21 @@ def parse_yaml(text: str, called: str) -> Any:
     """
     try:
         return yaml.load(text, _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise UserError(f"{called} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        what = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise UserError(f"{called} is not valid YAML: {what}") from error
+
+
+def read_text(path: Path) -> str:
+    """Return a text file that a person wrote.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from error
 
 
 def mistake(message: str) -> PydanticCustomError:

@@ -59,7 +59,7 @@ def test_key_that_stands_twice_is_refused(project: Path, file: str, line: str) -
         compose("bundled")
 
 
-@pytest.mark.parametrize("text", ["cells: [", "- a list", ""])
+@pytest.mark.parametrize("text", ["cells: [", "- a list", "", "suite: bundled\nsuite: bundled"])
 def test_params_that_are_no_mapping_count_as_edited(project: Path, text: str) -> None:
     (project / "params.yaml").write_text(text)
     with pytest.raises(UserError, match="edited by hand"):

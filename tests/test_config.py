@@ -121,7 +121,11 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
         (lambda v: seeds(v, 2), ["cells.again: it is tiny-omniquant-sw again, with the same seed"]),
         (
             lambda v: seeds(v, 3, cell="tiny-omniquant"),
-            ["cells.again: it is tiny-omniquant again, on the same samples"],
+            ["cells.again: it is tiny-omniquant again, with a seed that"],
+        ),
+        (
+            lambda v: seeds(v, 3, cell="tiny-rtn"),
+            ["cells.again: it is tiny-rtn again, with a seed that decides nothing"],
         ),
         (lambda v: seeds(v, 3), ["report.baselines: tiny-omniquant-sw and again are seeds of one row"]),
         (lambda v: seeds(v, 3, "tiny-omniquant"), ["report.baselines.again: tiny-omniquant has other seeds"]),
@@ -147,7 +151,18 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["suite: a\ncells: {}\nsuite: b", "cells: { a: { seed: 1, seed: 2 } }"])
 def test_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"params.yaml is not valid YAML: the key '(suite|seed)' stands there twice"):
+    with pytest.raises(
+        UserError, match=r"params.yaml is not valid YAML: line .: the key '(suite|seed)' stands there twice"
+    ):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_text_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("suite: a\nseed: 2024-13-45")
+    with pytest.raises(UserError, match=r"params.yaml is not valid YAML: month must be in"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes("suite: é".encode("latin-1"))
+    with pytest.raises(UserError, match=r"params.yaml is not UTF-8: byte 7 is 0xe9"):
         load_params(tmp_path / "params.yaml")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import Interval, McNemar, Stratum, mcnemar, mean_interval, recovery
+from bench.statistics import NOTHING_LOST, Interval, McNemar, Stratum, mcnemar, mean_interval, recovery
 from benchmarks.coverage import covered
 
 
@@ -42,7 +42,7 @@ def test_share_is_withheld_where_nothing_is_clearly_lost() -> None:
     draw = np.random.default_rng(0)
     reference = draw.integers(0, 2, 100).astype(float)
     measured = recovery([one_seed(reference, draw.permutation(reference), draw.permutation(reference))])
-    assert measured.share is None and measured.withheld == "nothing clearly lost"
+    assert measured.share is None and measured.withheld == NOTHING_LOST
     assert measured.lost.low <= 0 <= measured.lost.high
     gain = recovery([one_seed(np.zeros(50), np.ones(50), np.zeros(50))])
     assert gain.share is None, "a base above full precision lost nothing"
@@ -58,6 +58,16 @@ def test_share_is_withheld_where_too_few_items_differ() -> None:
     assert measured.gained.point == pytest.approx(1 / 250)
 
 
+def test_too_few_items_come_before_nothing_lost() -> None:
+    """A gain on few items decides nothing either, also where the base is as good as full precision."""
+    reference = np.ones(250)
+    treated = np.where(np.arange(250) < 6, 2.0, 1.0)
+    five = Stratum(reference, np.tile(reference, (5, 1)), np.tile(treated, (5, 1)))
+    assert recovery([five]).withheld == "too few items differ (6)"
+    alone = recovery([one_seed(np.ones(1), np.ones(1), np.full(1, 1.2))] * 5)
+    assert alone.withheld == "a task or text of one item" and alone.gained.low == alone.gained.high
+
+
 def test_few_items_are_enough_where_all_differ() -> None:
     """Eight windows of text have eight measured differences; one has no variance."""
     lost, gained = np.array([1.0, 1.1, 0.9, 1.0, 1.2, 0.8, 1.0, 1.0]), np.linspace(0.2, 0.3, 8)
@@ -65,7 +75,7 @@ def test_few_items_are_enough_where_all_differ() -> None:
     assert measured.withheld is None and measured.share is not None
     assert measured.share.low < measured.gained.point < measured.share.high
     alone = recovery([one_seed(np.zeros(1), -lost[:1], gained[:1] - lost[:1])])
-    assert alone.share is None and alone.withheld == "too few items differ (1)"
+    assert alone.share is None and alone.withheld == "a task or text of one item"
 
 
 def test_one_stratum_of_one_seed_is_the_paired_t_interval() -> None:

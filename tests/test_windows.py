@@ -9,7 +9,7 @@ import numpy as np
 from bench.config import Params
 from bench.results import CellResult
 from bench.rows import Row
-from bench.windows import broken_windows, is_broken
+from bench.windows import _perplexity, broken_windows, is_broken
 from tests import tiny_suite
 
 WHOLE = np.repeat([[2.0], [3.0], [2.5], [2.0]], 7, axis=1).astype(np.float32)
@@ -21,6 +21,11 @@ def test_window_is_broken_by_its_distance_from_full_precision() -> None:
     assert is_broken(WHOLE + lost, WHOLE).tolist() == [False, False, True, False]
     assert not is_broken(WHOLE + 6, WHOLE).any()
     assert not is_broken(WHOLE, WHOLE).any()
+
+
+def test_loss_whose_perplexity_is_no_float_is_shown() -> None:
+    """One such window of eight leaves a mean that is still finite, so the cell has not diverged."""
+    assert _perplexity(np.full((1, 7), 800.0)) == "exp(800)" and _perplexity(np.full((1, 7), 2.0)) == "7.39"
 
 
 def test_table_names_the_window_and_both_perplexities() -> None:

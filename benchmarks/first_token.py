@@ -1,0 +1,77 @@
+"""Whether windows that broke hang on their first token: the same tokens scored without it, and behind a start token.
+
+    python benchmarks/first_token.py CELL [CELL ...]
+
+of the suite in params.yaml, whose cells have been scored. Prints a row per window: perplexity of its third to its last
+token with the window as it is, without its first token, and with the tokenizer's start token before it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from bench import runtime
+from bench.config import Params, load_params
+from bench.models import ModelRecord
+from bench.paths import artefact_folder, corpus_folder, score_folder
+from bench.texts import Text, scored_windows
+from bench.windows import is_broken
+from swq.checkpoint import Artefact
+from swq.errors import UserError, one_of
+from swq.models.adapter import DecoderModel
+from swq.models.streaming import stream
+from swq.perplexity import token_losses
+
+HEADERS = ["cell", "text", "window", "as it is", "without its first token", "behind a start token"]
+
+
+def tried(params: Params, key: str) -> list[list[str | float]]:
+    """Return a row per broken window of a cell: perplexity of the same tokens behind three beginnings."""
+    record = ModelRecord.load(params.cells[key].model)
+    tokenizer = record.tokenizer()
+    device = runtime.start(params.runtime).device
+    over = Artefact.load(artefact_folder(key) / "quantized.safetensors").over
+    opened = DecoderModel.open(record.folder, getattr(torch, params.protocol.dtype), over)
+    model, _ = stream(opened, device, runtime.free_memory(device))
+    start = torch.tensor([tokenizer.bos_token_id])
+
+    def perplexity(beginning: Tensor, rest: Tensor) -> float:
+        losses = token_losses(model, torch.cat([beginning, rest])[None], device)[0, -(len(rest) - 1) :]
+        return float(losses.double().mean().exp())
+
+    rows: list[list[str | float]] = []
+    for name, settings in params.protocol.perplexity.texts.items():
+        windows = scored_windows(
+            Text(corpus_folder(params.protocol.corpus), name, tokenizer), settings, params.protocol.perplexity.seq_len
+        )
+        scored, reference = (
+            np.load(score_folder(cell) / f"token_losses/{name}.npy") for cell in (key, params.reference(key) or key)
+        )
+        for place in np.flatnonzero(is_broken(scored, reference)):
+            first, rest = windows[place].split([1, windows.shape[1] - 1])
+            beginnings = (first, first[:0], torch.cat([start, first]))
+            rows.append([key, name, int(place) + 1, *(perplexity(beginning, rest) for beginning in beginnings)])
+    return rows
+
+
+def main() -> None:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        params = load_params()
+        for key in sys.argv[1:]:
+            if key not in params.cells:
+                raise UserError(one_of("cell", key, params.cells))
+        found = [row for key in sys.argv[1:] for row in tried(params, key)]
+    except UserError as error:
+        sys.exit(str(error))
+    print(tabulate(found, HEADERS, floatfmt=",.1f"))
+
+
+if __name__ == "__main__":
+    main()
