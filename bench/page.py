@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import answers, windows
+from bench import answers, presence, windows
 from bench.config import Params
 from bench.image import Image
 from bench.results import CellResult
@@ -33,7 +33,8 @@ def page(
     answered: list[Part] = ["## Does SW help?", tables["answers"], answers.EXPLAINED]
     broken: list[Part] = ["### Windows that broke", tables["windows"], windows.EXPLAINED]
     changed: list[Part] = ["## Answers that changed", tables["changed"], _what_changed_means(params)]
-    training = plot("losses", "sensitivity")
+    present: list[Part] = ["### How much of SW there was", tables["presence"], presence.EXPLAINED]
+    training = [*(present if tables["presence"].rows else []), *plot("losses", "sensitivity")]
     return [
         f"# Suite `{params.suite}`: recovered accuracy",
         _what_is_measured(params, results),

@@ -27,7 +27,8 @@ def row(name: str, cell: Cell) -> Row:
     """A row whose perplexity, accuracy and margin are those of one seed, made up."""
     tasks = {task: {"acc": 0.5, "margin": -1.0, "n_items": 2} for task in tiny_suite.params()["protocol"]["tasks"]}
     summary = {"perplexity": {"perplexity": 20.0}, "tasks": tasks, "diverged": False}
-    losses = [{"block": block, "epoch": 0, "loss": 2.0, "mse": 1.5, "sw": 0.5} for block in (0, 1)]
+    shares = {"mse_grad_share": 0.75, "sw_grad_share": 0.25}
+    losses = [{"block": block, "epoch": 0, "loss": 2.0, "mse": 1.5, "sw": 0.5} | shares for block in (0, 1)]
     result = CellResult(name, summary, [], {}, losses if cell.loss else [], 3.5, 1.0, 1, {})
     return Row((name,), name, cell, name, None, [result], None, {})
 

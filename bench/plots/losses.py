@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from statistics import fmean
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -12,9 +10,8 @@ from matplotlib.figure import Figure
 
 from bench.config import Params
 from bench.plots.names import names
+from bench.presence import Losses, by_block, has_shares, of_gradient, of_loss
 from bench.rows import Row
-
-Losses = dict[str, float]
 
 
 def plot_losses(params: Params, rows: list[Row]) -> Figure | None:
@@ -31,22 +28,15 @@ def plot_losses(params: Params, rows: list[Row]) -> Figure | None:
     for place, row in enumerate(trained):
         color = f"C{place % 10}"
         _plot_base_term(left, row, called[row.keys], color)
-        _plot_sw(middle, row, color, lambda losses: losses["sw"] / losses["loss"])
-        _plot_sw(right, row, color, lambda losses: losses.get("sw_grad_share", math.nan))
+        _plot_sw(middle, row, color, of_loss)
+        _plot_sw(right, row, color, of_gradient)
     figure.suptitle(f"Suite {params.suite}")
     left.set(xlabel="block", ylabel="base loss, mean of the last epoch", yscale="log", title="Reconstruction error")
     middle.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the loss, last epoch")
-    right.set(xlabel="block", ylabel="%", ylim=(0, None), title="SW's share of the gradient norms, last epoch")
+    right.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the gradient norms, last epoch")
     # One legend for all three, beside what it would cover.
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
-
-
-def _by_block(row: Row, value: Callable[[Losses], float]) -> tuple[list[int], list[float]]:
-    """Return the blocks, and the mean over seeds of a value of their last epochs."""
-    seeds = [{int(losses["block"]): value(losses) for losses in result.losses} for result in row.results]
-    blocks = sorted(set.intersection(*(set(seed) for seed in seeds)))
-    return blocks, [fmean(seed[block] for seed in seeds) for block in blocks]
 
 
 def _plot_base_term(axes: Axes, row: Row, label: str, color: str) -> None:
@@ -54,10 +44,10 @@ def _plot_base_term(axes: Axes, row: Row, label: str, color: str) -> None:
     weights = row.cell.loss.weights
     base = next((name for name, weight in weights.items() if weight and name != "sw"), None)
     if base:
-        axes.plot(*_by_block(row, lambda losses: losses[base] / weights[base]), label=f"{label}: {base}", color=color)
+        axes.plot(*by_block(row, lambda losses: losses[base] / weights[base]), label=f"{label}: {base}", color=color)
 
 
 def _plot_sw(axes: Axes, row: Row, color: str, share: Callable[[Losses], float]) -> None:
-    if any("sw" in losses for losses in row.results[0].losses):
-        blocks, shares = _by_block(row, share)
+    if has_shares(row):
+        blocks, shares = by_block(row, share)
         axes.plot(blocks, [100 * value for value in shares], color=color)

@@ -12,6 +12,7 @@ from bench.metrics import cell_metrics, row_metrics
 from bench.page import markdown_page, page
 from bench.paths import result_folder
 from bench.plots import draw
+from bench.presence import presence_table
 from bench.published import load_published
 from bench.records import read_json, write_json
 from bench.results import load_results
@@ -48,6 +49,7 @@ def report(params: Params) -> str:
         "windows": broken_windows(params, results, found),
         "recovered": recovery_table(params, found),
         "changed": changes_table(params, found),
+        "presence": presence_table(params, found),
     }
     on_the_hub = any(isinstance(source, HubModel) for source in params.models.values())
     published = published_table(params, found, load_published()) if on_the_hub else []

@@ -1,0 +1,27 @@
+"""SW's share of loss and gradient, as a table says it."""
+
+from __future__ import annotations
+
+from bench.config import Params
+from bench.presence import presence_table
+from bench.results import CellResult
+from bench.rows import Row
+from tests import tiny_suite
+
+
+def test_shares_are_means_over_seeds_of_the_last_epoch() -> None:
+    params = Params.model_validate(tiny_suite.params())
+    key = "tiny-omniquant-sw"
+
+    def losses(block: int, sw: float) -> dict[str, float]:
+        return {"block": block, "loss": 2.0, "mse": 2.0 - sw, "sw": sw, "mse_grad_share": 0.9, "sw_grad_share": sw / 4}
+
+    def row(key: str, *seeds: list[dict[str, float]]) -> Row:
+        results = [CellResult(key, {}, [], {}, found, None, 1.0, 1, {}) for found in seeds]
+        return Row((key,), key, params.cells[key], key, None, results, None, {})
+
+    first, second = ([losses(block, sw) for block, sw in enumerate(each)] for each in ((0.2, 0.1, 0.03), (0.4, 0.1, 0)))
+    plain = [{"block": 0, "loss": 1.0, "mse": 1.0}]
+    rows = [row(key, first, second), row("tiny-omniquant", plain), row("tiny-rtn", []), row("tiny-fp")]
+    table = presence_table(params, rows)
+    assert [line[-6:] for line in table.rows] == [["15", "5", "0.75", "7.5", "2.5", "0.38"]]
