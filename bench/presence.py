@@ -10,11 +10,13 @@ from bench.rows import Row
 from bench.table import Table
 from bench.tables import Naming
 
+SMALLEST = 1e-6  # what is below is as good as nothing
+
 Losses = dict[str, float]
 
 EXPLAINED = (
-    "SW's share of the loss and of the gradient norms in the last epoch, over blocks: the first, the median and the"
-    " smallest; of several seeds their mean. Where it is far below 1 %, SW hardly changes what is minimised, whatever"
+    "SW's share of the loss and of the gradient norms in the last epoch, %: of the first block, the median and the"
+    " least; of several seeds their mean. Where it is far below 1 %, SW hardly changes what is minimised, whatever"
     " its weight says, and a difference may be no more than how far two trainings drift apart. MSE averages over"
     " channels where L2 sums, and both square what SW does not."
 )
@@ -47,8 +49,10 @@ def presence_table(params: Params, rows: list[Row]) -> Table:
     body = []
     for row in filter(has_shares, rows):
         shares = (by_block(row, of)[1] for of in (of_loss, of_gradient))
-        body.append([*naming.of(row), *(f"{100 * x:.2g}" for s in shares for x in (s[0], median(s), min(s)))])
-    of_what = [
-        f"of {what}, %: {where}" for what in ("loss", "gradient") for where in ("first block", "median", "least")
-    ]
-    return Table(body, [*naming.headers, *of_what], left=len(naming.headers))
+        body.append([*naming.of(row), *(_percent(x) for s in shares for x in (s[0], median(s), min(s)))])
+    headers = [*naming.headers, "loss, first", "median", "least", "gradient, first", "median", "least"]
+    return Table(body, headers, left=len(naming.headers))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}" if share >= SMALLEST else f"< {100 * SMALLEST:.4f}"
