@@ -138,8 +138,8 @@ def _refuse_if_edited(text: str) -> None:
     first, _, body = text.partition("\n")
     try:
         given = parse_yaml(text, str(PARAMS))
-    except UserError:
-        given = None
+    except UserError as error:
+        raise UserError(f"{error}; it was edited by hand: mend it, or compose with --force to drop it") from error
     suite = given.get("suite") if isinstance(given, dict) else None
     known = isinstance(suite, str) and (CONF / "suite" / f"{suite}.yaml").is_file()
     expected = composed(str(suite), overrides_of(text)) if known else ""
