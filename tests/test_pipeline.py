@@ -71,6 +71,7 @@ def test_results_hold_every_cell(project: Path) -> None:
         "provenance.json",
         "report.html",
         "answers.tex",
+        "presence.tex",
         *(f"{table}.{form}" for table in ("quality", "recovered", "changed") for form in ("csv", "tex")),
         *(f"{plot}.{form}" for plot in ("recovered", "bits", "losses") for form in ("png", "svg")),
     }
