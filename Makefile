@@ -3,20 +3,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help repro test check clean setup
+.PHONY: help repro test test-fast test-long check clean setup
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/'
 
-repro: setup  ## run the pipeline of params.yaml (bundled: half an hour on 2 cores after set-up), then print its table
-	@rm -rf .failures
-	@$(RUN) python -m bench check
-	$(RUN) dvc repro --keep-going || { $(RUN) python -m bench failures; exit 1; }
-	@$(RUN) python -m bench show
+repro: setup  ## run the suite in params.yaml (bundled: half an hour on 2 cores), then print its tables
+	@$(RUN) python -m bench run
 
 test: setup  ## run every test
 	$(RUN) python -m pytest -n 2 --dist loadfile
+
+test-fast: setup  ## run the tests that take under a minute together
+	$(RUN) python -m pytest -n 2 --dist loadfile -m "not end_to_end"
+
+test-long: setup  ## run every test, each command of the pipeline in a fresh interpreter
+	SWQ_TEST_COLD=1 $(RUN) python -m pytest -n 2 --dist loadfile
 
 check: setup  ## format, lint and types
 	$(RUN) ruff format --check .

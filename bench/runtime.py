@@ -9,8 +9,10 @@ import psutil
 import torch
 from lightning.fabric import Fabric
 
-from bench.config import Runtime
+from bench.config.sections import Runtime
 from swq.errors import UserError
+
+FREE_FOR_WEIGHTS = 0.75  # of what is free on a device; activations need the rest
 
 
 def has_gpu(runtime: Runtime) -> bool:
@@ -36,7 +38,7 @@ def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that weights may take on a device: what is free, but for a quarter that activations need."""
+    """Return the bytes that weights may take on a device: most of what is free."""
     if device.type == "cuda":
-        return int(0.75 * torch.cuda.mem_get_info(device)[0])
-    return int(0.75 * psutil.virtual_memory().available)
+        return int(FREE_FOR_WEIGHTS * torch.cuda.mem_get_info(device)[0])
+    return int(FREE_FOR_WEIGHTS * psutil.virtual_memory().available)

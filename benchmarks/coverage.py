@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import norm
 
-from bench.statistics import Stratum, recovery
+from bench.analysis.recovery import Stratum, recovery
 
 SIZES = (1267, 10042, 1172, 2376, 1838)  # WinoGrande, HellaSwag, ARC-challenge, ARC-easy, PIQA
 ACCURACIES = (0.69, 0.57, 0.43, 0.76, 0.78)

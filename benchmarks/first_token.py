@@ -17,15 +17,15 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench import runtime
-from bench.config import Params, load_params
-from bench.models import ModelRecord
-from bench.paths import artefact_folder, corpus_folder, score_folder
-from bench.texts import Text, scored_windows
-from bench.windows import is_broken
+from bench.config.params import Params, load_params
+from bench.inputs.models import ModelRecord
+from bench.store.paths import artefact_folder, corpus_folder, score_folder
+from bench.inputs.texts import Text, scored_windows
+from bench.analysis.broken_windows import is_broken
 from swq.checkpoint import Artefact
 from swq.errors import UserError, one_of
 from swq.models.adapter import DecoderModel
-from swq.models.streaming import stream
+from swq.streaming import stream
 from swq.perplexity import token_losses
 
 HEADERS = ["cell", "text", "window", "as it is", "without its first token", "behind a start token"]

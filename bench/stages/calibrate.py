@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench.config import Params
-from bench.models import ModelRecord
-from bench.paths import calibration_folder, corpus_folder
-from bench.records import read_json
-from bench.texts import Text, calibration_samples
+from bench.config.params import Params
+from bench.inputs.models import ModelRecord
+from bench.inputs.texts import Text, calibration_samples
+from bench.store.files import read_json
+from bench.store.paths import MANIFEST, calibration_file, corpus_folder
 from swq.checkpoint import write_tensors
 from swq.files import atomic_folder
 
@@ -16,13 +16,13 @@ def calibrate(params: Params, key: str) -> str:
     settings = params.calibrations[key]
     record = ModelRecord.load(settings.model)
     text = Text(corpus_folder(settings.corpus), settings.text, record.tokenizer())
-    manifest = read_json(corpus_folder(settings.corpus) / "manifest.json")
+    manifest = read_json(corpus_folder(settings.corpus) / MANIFEST)
     tokens = calibration_samples(text, settings)
     header = settings.model_dump() | {
         "text_sha256": manifest["texts"][settings.text],
         "tokenizer_sha256": record.tokenizer_sha256,
     }
-    with atomic_folder(calibration_folder(key)) as folder:
-        write_tensors(folder / "tokens.safetensors", {"tokens": tokens}, header)
-    n_passages = text.n_passages
-    return f"calibration {key}: {tokens.shape[0]} x {tokens.shape[1]} tokens of {n_passages} passages"
+    path = calibration_file(key)
+    with atomic_folder(path.parent) as folder:
+        write_tensors(folder / path.name, {"tokens": tokens}, header)
+    return f"calibration {key}: {tokens.shape[0]} x {tokens.shape[1]} tokens of {text.n_passages} passages"

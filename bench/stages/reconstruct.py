@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -15,12 +13,14 @@ from torch import Tensor
 
 import swq
 from bench import runtime
-from bench.config import Params
-from bench.models import ModelRecord
-from bench.paths import RESUME, artefact_folder, calibration_folder
-from bench.records import recording
+from bench.config.params import Params
+from bench.inputs.models import ModelRecord
+from bench.store.paths import LEARNED, LOSSES, QUANTIZED, RECORD, RESUME, artefact_folder, calibration_file
+from bench.store.progress import note_progress
+from bench.store.record import timed_record
 from swq.checkpoint import Artefact, read_tensors, write_tensors
 from swq.files import atomic_path, sha256_file
+from swq.identity import fingerprint
 from swq.models.adapter import DecoderModel
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord, ResumeFolder
@@ -32,36 +32,36 @@ def reconstruct(params: Params, key: str) -> str:
     cell = params.cells[key]
     folder = artefact_folder(key)
     fabric = runtime.start(params.runtime, cell.precision)
-    record = ModelRecord.load(cell.model)
-    tokens_file = calibration_folder(cell.calibration) / "tokens.safetensors"
+    model_record = ModelRecord.load(cell.model)
+    tokens_file = calibration_file(cell.calibration)
     calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.needs_calibration else None
-    facts = {
-        "recipe": cell.describe(),
+    decides = {
         "made_with": params.made_with(key),
-        "preset": cell.preset,
-        "model_sha256": record.sha256,
+        "model_sha256": model_record.sha256,
         "calibration_sha256": sha256_file(tokens_file),
-        "seed": cell.seed,
     }
-    resume = ResumeFolder(RESUME, _fingerprint(cell.recipe, cell.precision, str(fabric.device), facts))
-    with recording(folder / "record.json", cell=key, device=str(fabric.device), **facts) as stage:
-        model = DecoderModel.open(record.folder)
-        blocks = list(walk(fabric, model, cell.recipe, calibration, resume))
-        artefact = _artefact(cell.method_name, cell.recipe, record.sha256, blocks)
-        artefact.save(folder / "quantized.safetensors")
-        write_tensors(folder / "learned.safetensors", _merged(b.learned for b in blocks), {"cell": key})
+    facts = {"identity": params.identity(key), "preset": cell.preset, "seed": cell.seed, "device": str(fabric.device)}
+    resume = ResumeFolder(RESUME, _resume_name(str(fabric.device), decides))
+    with timed_record(folder / RECORD, cell=key, **facts, **decides) as record:
+        model = DecoderModel.open(model_record.folder)
+        blocks = []
+        for block in walk(fabric, model, cell.recipe, calibration, resume):
+            blocks.append(block)
+            note_progress(f"block {len(blocks)} of {len(model.blocks)}", len(blocks), len(model.blocks))
+        artefact = _artefact(cell.method_name, cell.recipe, model_record.sha256, blocks)
+        artefact.save(folder / QUANTIZED)
+        write_tensors(folder / LEARNED, _merged(b.learned for b in blocks), {"cell": key})
         epochs = [] if calibration is None else cell.method.epoch_lengths(len(calibration))
-        _write_losses(folder / "losses.csv", blocks, epochs)
-        stage["bits_per_weight"] = artefact.bits_per_weight()
+        _write_losses(folder / LOSSES, blocks, epochs)
+        record["bits_per_weight"] = artefact.bits_per_weight()
     resume.remove()
     return f"cell {key}: {artefact.bits_per_weight() or 32:.3f} bits per weight in {folder}"
 
 
-def _fingerprint(recipe: Recipe, precision: str, device: str, facts: Mapping[str, object]) -> str:
-    """Name everything that decides the result, the code included."""
-    code = [(p.name, sha256_file(p)) for p in sorted(Path(swq.__file__).parent.rglob("*.py"))]
-    state = [repr(recipe), precision, device, torch.get_num_threads(), torch.__version__, dict(facts), code]
-    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
+def _resume_name(device: str, decides: Mapping[str, object]) -> str:
+    """Name everything that decides the result, the code and the number of threads included."""
+    code = [(path.name, sha256_file(path)) for path in sorted(Path(swq.__file__).parent.rglob("*.py"))]
+    return fingerprint([device, torch.get_num_threads(), torch.__version__, decides, code])[:32]
 
 
 def _artefact(method: str, recipe: Recipe, model_sha256: str, blocks: list[BlockRecord]) -> Artefact:

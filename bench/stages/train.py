@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from bench import runtime
-from bench.config import Params
-from bench.corpus import without_overlap
-from bench.models import ModelRecord
-from bench.paths import RESUME, model_folder
-from bench.records import recording
-from bench.stages.fetch import read_corpus
+from bench.config.params import Params
+from bench.inputs.models import ModelRecord
+from bench.prepare.corpus import without_overlap
+from bench.prepare.packages import scratch
+from bench.prepare.readers import read_corpus
+from bench.store.paths import RECORD, RESUME, model_folder
+from bench.store.record import timed_record
 from swq.files import atomic_folder, sha256_file
+from swq.identity import fingerprint
 
 
 def train_model(params: Params, key: str) -> str:
@@ -24,17 +24,20 @@ def train_model(params: Params, key: str) -> str:
     fabric = runtime.start(params.runtime)
     import torch
 
-    from bench import training
+    from bench.stages import small_opt
 
-    corpus = read_corpus(params.corpora[settings.corpus])
-    passages, removed = without_overlap(replace(corpus, calibration=corpus.training))
-    code = [sha256_file(Path(file)) for file in (__file__, str(training.__file__))]
+    with scratch() as cache:
+        corpus = read_corpus(params.corpora[settings.corpus], cache)
+        kept, removed = without_overlap(replace(corpus, calibration=corpus.training))
+        passages: list[str] = kept[:]["text"]
+    code = [sha256_file(Path(file)) for file in (__file__, str(small_opt.__file__))]
     decides = [settings.model_dump(), str(fabric.device), params.runtime.threads, torch.__version__, code, passages]
-    state = RESUME / hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+    state = RESUME / fingerprint(decides)[:32]
     with atomic_folder(model_folder(key)) as folder:
-        with recording(folder / "record.json", model=key, passages=len(passages), removed=removed) as stage:
-            stage["loss"] = training.train(settings, passages, fabric.device.type, state, folder / "weights")
-        record = ModelRecord.of_folder(folder / "weights", f"trained here on {settings.corpus}, seed {settings.seed}")
-        replace(record, weights=str(model_folder(key) / "weights")).save(folder)
+        with timed_record(folder / RECORD, model=key, passages=len(passages), removed=removed) as record:
+            loss = small_opt.train(settings, passages, fabric.device.type, state, folder / "weights")
+            record["loss"] = loss
+        model = ModelRecord.of_folder(folder / "weights", f"trained here on {settings.corpus}, seed {settings.seed}")
+        replace(model, weights=str(model_folder(key) / "weights")).save(folder)
     shutil.rmtree(state, ignore_errors=True)
-    return f"model {key}: {record.sha256[:12]}, last loss {stage['loss']:.3f} nats a token"
+    return f"model {key}: {model.sha256[:12]}, last loss {loss:.3f} nats a token"

@@ -38,7 +38,12 @@ class AWQ(RangeMethod):
     scale: bool = True
     clip: bool = True
 
+    title = "AWQ"
     needs_calibration = True
+
+    @property
+    def label(self) -> str:
+        return self.title if self.scale else f"{self.title} (clips only)"
 
     @property
     def needs_pairs(self) -> bool:  # type: ignore[override]

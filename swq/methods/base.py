@@ -155,10 +155,17 @@ class FixedLayout(RangeQuantizer):
 class Method(ABC):
     """A method's settings, and the quantizer it makes for each block. Settings are dataclass fields."""
 
+    title: str  # its name for people
     needs_scheme: bool = True  # False: the model is left as it is
     needs_calibration: bool = False  # True: needs calibration tokens
     needs_pairs: bool = False  # True: needs a family that says where scales can be handed over
     trains: bool = False  # True: needs a loss, and calibration tokens
+    draws: bool = False  # True: training draws at random, by the recipe's seed, whatever the loss is
+
+    @property
+    def label(self) -> str:
+        """Its name for people, with the settings that make it another method."""
+        return self.title
 
     def epoch_lengths(self, n_samples: int) -> list[int]:
         """Return the training steps of each epoch over `n_samples` calibration samples; empty if nothing is trained.

@@ -11,6 +11,7 @@ from swq.methods.base import BlockContext, BlockQuantizer, Method
 class FullPrecision(Method):
     """No quantization: the row that losses are measured from. It has no settings."""
 
+    title = "FP"
     needs_scheme = False
 
     def quantizer(self, block: BlockContext) -> BlockQuantizer:

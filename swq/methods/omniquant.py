@@ -47,6 +47,7 @@ class OmniQuant(RangeMethod):
     let_shift: bool = False
     let_alpha: float = 0.5
 
+    title = "OmniQuant"
     needs_calibration = True
     trains = True
 
@@ -59,6 +60,11 @@ class OmniQuant(RangeMethod):
             raise UserError("omniquant: let_lr must be above 0 and finite, let_alpha from 0 to 1")
         if self.let_shift and not self.let:
             raise UserError("omniquant: let_shift belongs to let, which is off")
+
+    @property
+    def label(self) -> str:
+        parts = [*(["LET"] if self.let else []), *(["shift"] if self.let_shift else [])]
+        return f"{self.title} ({', '.join(parts)})" if parts else self.title
 
     @property
     def needs_pairs(self) -> bool:  # type: ignore[override]

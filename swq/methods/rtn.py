@@ -12,6 +12,8 @@ from swq.quant.affine import weight_range
 class RTN(RangeMethod):
     """Round to nearest. It has no settings."""
 
+    title = "RTN"
+
     def quantizer(self, block: BlockContext) -> RangeQuantizer:
         weights = {name: linear.weight.detach().float() for name, linear in block.linears.items()}
         ranges = {name: weight_range(block.scheme.group(weight)) for name, weight in weights.items()}

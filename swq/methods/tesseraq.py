@@ -51,8 +51,14 @@ class TesseraQ(Method):
     scale_lr: float = 5e-4
     start: RangeMethod = field(default_factory=lambda: AWQ(scale=False))
 
+    title = "TesseraQ"
     needs_calibration = True
     trains = True
+    draws = True  # the samples of a step
+
+    @property
+    def label(self) -> str:
+        return self.title if self.start == TesseraQ().start else f"{self.title} (from {self.start.label})"
 
     @property
     def needs_pairs(self) -> bool:  # type: ignore[override]

@@ -88,7 +88,7 @@ def _gradient_shares(fabric: Fabric, values: dict[str, Tensor], optimizer: Any) 
     A ratio, so that the factor by which mixed precision scales gradients cancels.
     """
     norms: dict[str, float] = {}
-    for term in values.keys() - {"loss"}:
+    for term in (name for name in values if name != "loss"):  # in one order: a set's depends on the hash seed
         fabric.backward(values[term], retain_graph=True)
         gradients = [p.grad.norm() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norms[term] = torch.stack(gradients).norm().item()

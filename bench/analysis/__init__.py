@@ -1,0 +1,1 @@
+"""From scores to numbers: shares with intervals, rows of seeds, SW's share, windows that broke."""

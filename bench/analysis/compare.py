@@ -1,0 +1,86 @@
+"""A cell against its base: what it recovers of what the base lost, and which answers changed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.analysis.recovery import McNemar, Recovery, Stratum, mcnemar, recovery
+from bench.analysis.results import CellResult
+from bench.config.params import Params
+from bench.config.seeds import SeedGroup
+from swq.errors import UserError
+
+MEASURES = ("accuracy", "log_perplexity", "margin")
+
+Pair = tuple[CellResult, CellResult]  # the base, and the cell that is compared with it
+
+
+def recovered_by(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> dict[str, Recovery] | None:
+    """Return what cells recover in each measure of what their baselines lost; each cell is a seed.
+
+    Cells that were not run, whose base or full precision was not, or of which one diverged, are left out; None if that
+    leaves none.
+
+    Raises:
+        UserError: cells were scored on different documents.
+    """
+    reference = params.reference(keys[0])
+    pairs = compared(params, results, keys)
+    if reference is None or reference not in results or results[reference].diverged or not pairs:
+        return None
+    return _compare(results[reference], pairs)
+
+
+def compared(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> list[Pair]:
+    """Return the base and the cell of every cell that can be compared with its base.
+
+    Raises:
+        UserError: they were scored on different documents.
+    """
+    pairs = []
+    for key in keys:
+        base = params.report.baselines.get(key)
+        if base is not None and {key, base} <= results.keys():
+            pairs.append((results[base], results[key]))
+    finite = [pair for pair in pairs if not any(result.diverged for result in pair)]
+    _check_documents([result for pair in finite for result in pair])
+    return finite
+
+
+def changed_answers(pairs: list[Pair]) -> dict[str, McNemar]:
+    """Return by task, and over all of them, how many documents a cell gets right that its base gets wrong, and back.
+
+    With several seeds a document counts once: as better if more seeds became right on it than became wrong.
+    """
+    if not pairs:
+        return {}
+    base, treated = ([result.measure("accuracy") for result in side] for side in zip(*pairs, strict=True))
+    tasks = list(pairs[0][0].summary["tasks"])
+    gained = {
+        task: np.sum([t[place] - b[place] for b, t in zip(base, treated, strict=True)], axis=0)
+        for place, task in enumerate(tasks)
+    }
+    return {name: mcnemar(values) for name, values in gained.items()} | {
+        "all": mcnemar(np.concatenate(list(gained.values())))
+    }
+
+
+def _check_documents(results: list[CellResult]) -> None:
+    if len({tuple((i.task, i.doc_hash) for i in result.items) for result in results}) > 1:
+        keys = ", ".join(result.key for result in results)
+        raise UserError(f"these cells were scored on different documents and cannot be compared: {keys}")
+
+
+def _compare(reference: CellResult, pairs: list[Pair]) -> dict[str, Recovery]:
+    """Return what the second of each pair recovers of what the first lost, in every measure; a pair is a seed."""
+    _check_documents([reference, *(result for pair in pairs for result in pair)])
+
+    def strata(name: str) -> list[Stratum]:
+        whole = reference.measure(name)
+        bases, treated = ([result.measure(name) for result in side] for side in zip(*pairs, strict=True))
+        return [
+            Stratum(values, np.stack([b[place] for b in bases]), np.stack([t[place] for t in treated]))
+            for place, values in enumerate(whole)
+        ]
+
+    return {name: recovery(strata(name)) for name in MEASURES}

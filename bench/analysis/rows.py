@@ -1,0 +1,130 @@
+"""Rows of a table: a cell, or the cells that differ in their seeds alone, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from bench.analysis.compare import changed_answers, compared, recovered_by
+from bench.analysis.recovery import McNemar, Recovery
+from bench.analysis.results import CellResult, load_results
+from bench.config.cell import Cell
+from bench.config.labels import labels, row_name
+from bench.config.params import Params
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds, and the standard deviation from seed to seed where there are several."""
+
+    mean: float
+    deviation: float | None
+
+    def show(self, digits: int, factor: float = 1.0, deviation: bool = True) -> str:
+        text = f"{factor * self.mean:.{digits}f}"
+        return f"{text} ± {factor * self.deviation:.{digits}f}" if deviation and self.deviation is not None else text
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        keys: its cells, one a seed.
+        name: what its numbers stand under in `metrics.json`.
+        cell: the first of them; what it says but for seeds goes for all.
+        label: its name for people.
+        base: the label of the row that it is compared with, if any.
+        results: of those that were run.
+        recovered: in each measure, over the seeds that can be compared; None if none can.
+        changed: the answers that changed against the base, by task; empty likewise.
+    """
+
+    keys: tuple[str, ...]
+    name: str
+    cell: Cell
+    label: str
+    base: str | None
+    results: list[CellResult]
+    recovered: dict[str, Recovery] | None
+    changed: dict[str, McNemar]
+
+    @property
+    def n_diverged(self) -> int:
+        return sum(result.diverged for result in self.results)
+
+    def perplexity(self, text: str) -> Spread | None:
+        """Return the perplexity on a text; None if it was not run or diverged with some seed."""
+        return self._spread(lambda result: result.summary["perplexity"][text])
+
+    def accuracy(self, task: str) -> Spread | None:
+        return self._spread(lambda result: result.summary["tasks"][task]["acc"])
+
+    def mean_accuracy(self) -> Spread | None:
+        return self._spread(lambda result: result.mean_accuracy)
+
+    def mean_margin(self) -> Spread | None:
+        return self._spread(lambda result: result.mean_margin)
+
+    def _spread(self, of: Callable[[CellResult], float | None]) -> Spread | None:
+        values = [of(result) for result in self.results]
+        finite = [value for value in values if value is not None]
+        if not finite or len(finite) < len(values):
+            return None
+        return Spread(fmean(finite), stdev(finite) if len(finite) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A suite as it was measured: what a table or a plot is made from.
+
+    Attributes:
+        params: what was asked for.
+        results: of the cells that were run as it says, by key.
+        rows: in the order of the suite's cells, those that were not run included.
+    """
+
+    params: Params
+    results: dict[str, CellResult]
+    rows: list[Row]
+
+    @property
+    def run(self) -> list[Row]:
+        """The rows of which at least one cell was run."""
+        return [row for row in self.rows if row.results]
+
+
+def measured(params: Params) -> Measured:
+    """Read a suite's scores and bring them into rows.
+
+    Raises:
+        UserError: cells that share a table were scored on different data.
+    """
+    results = load_results(params)
+    return Measured(params, results, rows_of(params, results))
+
+
+def rows_of(params: Params, results: dict[str, CellResult]) -> list[Row]:
+    """Return the suite's rows in the order of its cells, those that were not run included.
+
+    Raises:
+        UserError: cells that are to be compared were scored on different documents.
+    """
+    called = labels(params)
+    found = []
+    for keys in params.seed_groups():
+        base = params.report.baselines.get(keys[0])
+        found.append(
+            Row(
+                keys=keys,
+                name=row_name(params, keys),
+                cell=params.cells[keys[0]],
+                label=called[keys[0]],
+                base=None if base is None else called[base],
+                results=[results[key] for key in keys if key in results],
+                recovered=recovered_by(params, results, keys),
+                changed=changed_answers(compared(params, results, keys)),
+            )
+        )
+    return found

@@ -1,0 +1,31 @@
+"""SW's share of the training: of the loss and of the gradient, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import fmean
+
+from bench.analysis.rows import Row
+
+Losses = dict[str, float]
+
+
+def by_block(row: Row, value: Callable[[Losses], float]) -> tuple[list[int], list[float]]:
+    """Return the blocks, and the mean over seeds of a value of their last epochs."""
+    seeds = [{int(losses["block"]): value(losses) for losses in result.losses} for result in row.results]
+    blocks = sorted(set.intersection(*(set(seed) for seed in seeds)))
+    return blocks, [fmean(seed[block] for seed in seeds) for block in blocks]
+
+
+def has_shares(row: Row) -> bool:
+    """Say whether SW was one of several terms of the loss that a row was trained with."""
+    found = [losses for result in row.results for losses in result.losses]
+    return bool(found) and all("sw_grad_share" in losses for losses in found)
+
+
+def of_loss(losses: Losses) -> float:
+    return losses["sw"] / losses["loss"]
+
+
+def of_gradient(losses: Losses) -> float:
+    return losses["sw_grad_share"]

@@ -1,0 +1,1 @@
+"""What people write: params.yaml and conf/, typed, validated once, and composed."""

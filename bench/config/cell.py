@@ -1,0 +1,108 @@
+"""A cell: one row to be, as a configuration gives it and as the library takes it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from bench.config.strict import Name, Strict, check_keys, mistake, one_line, reporting
+from swq.errors import UserError, one_of
+from swq.identity import as_data
+from swq.losses import Loss
+from swq.methods import METHODS
+from swq.methods.base import Method, RangeMethod
+from swq.quant.affine import Scheme
+from swq.reconstruct.recipe import Recipe
+
+
+def _build_method(value: Any, allowed: dict[str, type[Method]] = METHODS) -> Any:
+    """Build a method from a mapping; a setting that is itself a method is a mapping too."""
+    if not isinstance(value, dict) or "name" not in value:
+        raise UserError(f"a method is a mapping such as {{ name: rtn }} (allowed names: {', '.join(allowed)})")
+    settings = {key: v for key, v in value.items() if key != "name"}
+    if value["name"] not in allowed:
+        raise UserError(one_of("method", value["name"], allowed))
+    method = allowed[value["name"]]
+    check_keys(settings, [field.name for field in fields(method)])  # type: ignore[arg-type]
+    if "start" in settings:
+        settings["start"] = _build_start(settings["start"])
+    return TypeAdapter(method).validate_python(settings)
+
+
+def _build_start(value: Any) -> Any:
+    """Build the method that another one starts from."""
+    try:
+        return _build_method(value, {name: m for name, m in METHODS.items() if issubclass(m, RangeMethod)})
+    except ValidationError as error:
+        raise UserError(f"start: {one_line(error)}") from error
+    except (UserError, PydanticCustomError) as error:
+        raise UserError(f"start: {error}") from error
+
+
+def _build_loss(value: Any) -> Any:
+    if isinstance(value, dict):
+        check_keys(value, [field.name for field in fields(Loss)])
+        return TypeAdapter(Loss).validate_python(value)
+    if value is None or isinstance(value, Loss):
+        return value
+    raise UserError("a loss is a mapping such as { weights: { mse: 0.9, sw: 0.1 } }")
+
+
+def _build_scheme(value: Any) -> Any:
+    return value if value is None or isinstance(value, Scheme) else Scheme.parse(str(value))
+
+
+class Cell(Strict):
+    """One row to be. Every cell names a calibration set; methods that need none leave it unread.
+
+    `preset` says which file of conf/preset/ the cell was composed from; its values stand here, beside it.
+    """
+
+    model: str
+    calibration: str
+    preset: Name | None = None
+    method: Annotated[Method, BeforeValidator(reporting(_build_method))]
+    scheme: Annotated[Scheme | None, BeforeValidator(reporting(_build_scheme))] = None
+    loss: Annotated[Loss | None, BeforeValidator(reporting(_build_loss))] = None
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    scale_dtype: Literal["float16", "float32"] = "float16"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Cell:
+        try:
+            assert self.recipe
+        except UserError as error:
+            raise mistake(str(error)) from error
+        return self
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What the library is asked to do."""
+        return Recipe(self.method, self.scheme, self.loss, self.seed, getattr(torch, self.scale_dtype))
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what decides the cell's artefact beside its inputs, as JSON would hold it, defaults left out."""
+        values = {
+            "method": as_data(self.method),
+            "scheme": as_data(self.scheme),
+            "loss": as_data(self.loss),
+            "precision": self.precision,
+            "scale_dtype": self.scale_dtype,
+            "seed": self.seed,
+        }
+        return {name: v for name, v in values.items() if getattr(self, name) != type(self).model_fields[name].default}
+
+    @property
+    def has_sw(self) -> bool:
+        """Whether a sliced-Wasserstein term is in its loss."""
+        return self.loss is not None and "sw" in self.loss.active
+
+    @property
+    def method_name(self) -> str:
+        return next(name for name, method in METHODS.items() if type(self.method) is method)

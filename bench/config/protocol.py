@@ -1,0 +1,62 @@
+"""How cells are scored: tasks, texts and the precision of the weights while scoring."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bench.config.strict import Name, Strict, mistake
+from bench.config.tasks import TASKS
+from swq.errors import one_of
+
+
+class ScoredText(Strict):
+    """How one text is cut into windows.
+
+    `windows` takes the first `n_windows` non-overlapping ones of the joined text (null: all), as GPTQ's code does with
+    WikiText2; `gptq-documents` one window each of `n_windows` random documents, as it does with C4.
+    """
+
+    sampling: Literal["windows", "gptq-documents"] = "windows"
+    n_windows: int | None = Field(default=None, ge=2)  # of one alone no interval is known
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _documents_are_counted(self) -> ScoredText:
+        if self.sampling == "gptq-documents" and self.n_windows is None:
+            raise mistake("sampling gptq-documents needs n_windows (C4's published numbers: 256)")
+        return self
+
+
+class Perplexity(Strict):
+    """Perplexity by the GPTQ protocol, on each of some texts of the protocol's corpus."""
+
+    seq_len: int = Field(ge=2)
+    texts: dict[Name, ScoredText] = Field(min_length=1)
+
+
+class Protocol(Strict):
+    """How every cell is scored. Tables never mix two protocols."""
+
+    corpus: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    task_versions: dict[str, float] | None = None  # lm-eval's; where given, another version is an error
+    metric: Literal["acc"] = "acc"
+    n_shots: Literal[0] = 0
+    limit: int | None = Field(default=None, ge=1)  # first documents of each task; null takes all
+    batch_size: int = Field(ge=1)
+    add_bos_token: bool
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of the weights and activations while scoring
+    perplexity: Perplexity
+
+    @model_validator(mode="after")
+    def _known_tasks(self) -> Protocol:
+        for task in self.tasks:
+            if task not in TASKS:
+                raise mistake(one_of("task", task, TASKS))
+        if len(set(self.tasks)) < len(self.tasks):
+            raise mistake("tasks: each may be named once")
+        if self.task_versions is not None and set(self.task_versions) != set(self.tasks):
+            raise mistake("task_versions: must name every task of the protocol, and no other")
+        return self

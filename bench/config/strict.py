@@ -1,0 +1,162 @@
+"""Sections of a configuration that say plainly what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from swq.errors import UserError, one_of
+
+T = TypeVar("T")
+
+
+def mistake(message: str) -> PydanticCustomError:
+    """Return the error to raise in a validator; it is shown behind its place in the file."""
+    return PydanticCustomError("mistake", "{message}", {"message": message})
+
+
+def spelled(pattern: str, otherwise: str) -> AfterValidator:
+    """Return a validator of text that must match `pattern` as a whole; a message says `otherwise`."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise mistake(otherwise)
+        return text
+
+    return AfterValidator(check)
+
+
+# A DVC stage suffix holds no '.', '/', '@' or blank.
+Name = Annotated[str, spelled(r"[A-Za-z0-9_-]+", "may hold letters, digits, '_' and '-' only")]
+
+
+class Strict(BaseModel):
+    """A section that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            check_keys(given, cls.model_fields)
+        return given
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the section as JSON would hold it, fields at their default left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+S = TypeVar("S", bound=Strict)
+
+
+def read_section(kind: type[S], path: Path) -> S:
+    """Read and validate a YAML file that holds one section.
+
+    Raises:
+        UserError: one line that names the key, the value and what is allowed.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no {path} here; run from the repository's top folder")
+    return parse_section(kind, read_text(path), str(path))
+
+
+def parse_section(kind: type[S], text: str, called: str) -> S:
+    """Validate the text of a YAML file, which messages call `called`.
+
+    Raises:
+        UserError: as `read_section`.
+    """
+    given = parse_yaml(text, called)
+    if not isinstance(given, dict):
+        raise UserError(f"{called} must hold a mapping")
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise UserError(f"{called}: {one_line(error)}") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that a mapping holds twice; YAML's own loader silently keeps the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here and not where the mapping is built: by then `<<` has added keys that may stand twice.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value!r} stands there twice")
+            seen.add(key.value)
+        return node
+
+
+def parse_yaml(text: str, called: str) -> Any:
+    """Return what YAML text holds; messages call it `called`.
+
+    Raises:
+        UserError: it is no YAML, or a mapping holds a key twice.
+    """
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        what = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise UserError(f"{called} is not valid YAML: {what}") from error
+
+
+def read_text(path: Path) -> str:
+    """Return a text file that a person wrote.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from error
+
+
+def check_keys(given: dict[str, Any], allowed: Iterable[str]) -> None:
+    names = list(allowed)
+    for key in given:
+        if key not in names:
+            raise mistake(one_of("key", key, names))
+
+
+def reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Let a UserError raised while a value is built carry the value's place in the file."""
+
+    def wrapped(value: Any) -> T:
+        try:
+            return build(value)
+        except UserError as error:
+            raise mistake(str(error)) from error
+
+    return wrapped
+
+
+def one_line(error: ValidationError) -> str:
+    """Say the first thing that is wrong, and how many more there are."""
+    first = error.errors()[0]
+    # Discriminated unions put the chosen tag into the path; it is no key of the file.
+    parts = [str(part) for part in first["loc"] if part != "[key]"]
+    if parts[0:1] in (["models"], ["corpora"]) and len(parts) > 2:
+        del parts[2]
+    place = ".".join(parts)
+    message = _plain(first["type"], re.sub(r"^Value error, ", "", first["msg"]))
+    shown = first["input"]
+    given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) and shown is not None else ""
+    more = f" [and {error.error_count() - 1} more]" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{message}{given}{more}"
+
+
+def _plain(kind: str, message: str) -> str:
+    """Say in plain words what pydantic says in its own."""
+    if kind == "union_tag_not_found":
+        return "key 'source' is missing (allowed: package, folder, hub)"
+    return message

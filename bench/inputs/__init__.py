@@ -1,0 +1,1 @@
+"""What stages read of a prepared model or corpus: tokenizer, weights, tokens."""

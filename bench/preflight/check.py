@@ -1,0 +1,101 @@
+"""check: everything that can be known to be wrong before hours are spent on it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from bench.config.compose import CONF, origin_of, overrides_of
+from bench.config.params import PARAMS, Params
+from bench.preflight.shapes import config_folder
+from swq.errors import UserError
+
+FEW = 8
+
+if TYPE_CHECKING:
+    from swq.models.adapter import DecoderModel
+
+
+def check(params: Params, keys: Collection[str] | None = None) -> str:
+    """Check each cell against its model's shapes, for the models whose configuration is at hand or on the hub.
+
+    `keys` names the cells that are going to run; None means all.
+
+    Raises:
+        UserError: a scheme does not fit a model, or a text window is longer than a model's context.
+    """
+    from swq.models.adapter import DecoderModel
+
+    keys = params.cells if keys is None else keys
+    unknown = []
+    for name in dict.fromkeys(params.cells[key].model for key in keys):
+        try:
+            weights = config_folder(params, name)
+        except UserError as error:
+            unknown.append(str(error))
+            continue
+        if weights is None:
+            unknown.append(f"{name} is not there yet")
+            continue
+        model = DecoderModel.skeleton(weights)
+        _check_schemes(params, name, model)
+        _check_lengths(params, name, model)
+    later = "".join(_notes(params, keys))
+    later += f"; not compared with the shapes of every model: {'; '.join(unknown)}" if unknown else ""
+    cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
+    return f"params.yaml is valid: suite {params.suite}, {cells} cells: {_few(keys)}{later}"
+
+
+def _few(keys: Collection[str]) -> str:
+    """Return names in a line that people read to its end."""
+    shown = list(keys)[:FEW]
+    return ", ".join(shown) + (f" and {len(keys) - FEW} more" if len(keys) > FEW else "")
+
+
+def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
+    """Say what is no mistake in the file, but would still surprise."""
+    from bench.runtime import has_gpu
+
+    half = [key for key in keys if params.cells[key].precision == "16-mixed"]
+    if half and not has_gpu(params.runtime):
+        yield f"; there is no GPU here, which precision 16-mixed needs (else add precision: 32-true): {_few(half)}"
+    if CONF.is_dir() and PARAMS.is_file():
+        yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
+
+
+def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
+    """Say that params.yaml differs from conf/, and what takes over the one or drops the other."""
+    try:
+        origin = origin_of(text)
+    except UserError as error:
+        yield f"; conf/ says something else by now: {error}"
+        return
+    compose = f"`python -m bench compose {shlex.join([suite, *overrides_of(text)])}"
+    if not origin.same:
+        yield (
+            f"; it was edited by hand: move that into conf/, or {compose} --force` drops it"
+            if origin.by_hand
+            else f"; conf/ says something else by now: {compose}` takes it over"
+        )
+
+
+def _check_schemes(params: Params, name: str, model: DecoderModel) -> None:
+    for key, cell in params.cells.items():
+        if cell.model == name and cell.scheme is not None:
+            if cell.method.needs_pairs:
+                model.require_pairs(f"cells.{key}: {cell.method_name}")
+            for linear, module in model.linears(0).items():
+                try:
+                    cell.scheme.group(module.weight)
+                except UserError as error:
+                    raise UserError(f"cells.{key}: {linear} of model {name}: {error}") from error
+
+
+def _check_lengths(params: Params, name: str, model: DecoderModel) -> None:
+    context = getattr(model.model.config, "max_position_embeddings", None)
+    lengths = {f"calibrations.{k}.seq_len": c.seq_len for k, c in params.calibrations.items() if c.model == name}
+    lengths["protocol.perplexity.seq_len"] = params.protocol.perplexity.seq_len
+    for place, length in lengths.items():
+        if context and length > context:
+            raise UserError(f"{place}: {length} tokens are more than model {name} takes (allowed: up to {context})")

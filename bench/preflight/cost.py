@@ -1,0 +1,70 @@
+"""What one cell costs: its stages in seconds, its peaks of memory and its place on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.config.cell import Cell
+from bench.config.params import Params
+from bench.config.protocol import Protocol
+from bench.config.tasks import TASKS
+from bench.preflight.bytes import cell_disk_bytes, host_bytes, reconstruct_device_bytes, score_device_bytes
+from bench.preflight.seconds import Rates, reconstruct_seconds, score_seconds
+from bench.preflight.shapes import Shapes
+from bench.preflight.workload import work_of
+
+CHOICE_TOKENS = 80  # of a document with one of its choices
+TEXT_TOKENS = {True: 288_000, False: 341_000}  # WikiText-2's test split, for a vocabulary above 50,000 and for others
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell costs.
+
+    Attributes:
+        reconstruct: seconds of that stage.
+        score: seconds of that stage.
+        host: bytes, peak of host memory.
+        reconstruct_device: bytes, peak of GPU memory while reconstructing.
+        score_device: the same while scoring, all weights on the card.
+        disk: bytes that stay.
+    """
+
+    reconstruct: float
+    score: float
+    host: float
+    reconstruct_device: float
+    score_device: float
+    disk: float
+
+
+def cost(params: Params, cell: Cell, shapes: Shapes, rates: Rates) -> Cost:
+    """Return what one cell of a model with these shapes costs."""
+    work, protocol = work_of(cell, params.calibrations[cell.calibration]), params.protocol
+    seq_len, half = protocol.perplexity.seq_len, protocol.dtype != "float32"
+    windows, tasks = window_tokens(protocol, shapes.vocabulary), task_tokens(protocol)
+    return Cost(
+        reconstruct=reconstruct_seconds(shapes, work, rates),
+        score=score_seconds(shapes, windows, seq_len, tasks, n_passes(protocol, windows), half, rates),
+        host=host_bytes(shapes, work),
+        reconstruct_device=reconstruct_device_bytes(shapes, work),
+        score_device=score_device_bytes(shapes, seq_len, protocol.batch_size, 2 if half else 4),
+        disk=cell_disk_bytes(shapes, work),
+    )
+
+
+def window_tokens(protocol: Protocol, vocabulary: int) -> int:
+    """Tokens of all perplexity windows; a text that is scored whole is taken to be as long as WikiText-2's."""
+    lengths = (text.n_windows for text in protocol.perplexity.texts.values())
+    return sum(n * protocol.perplexity.seq_len if n else TEXT_TOKENS[vocabulary > 50_000] for n in lengths)
+
+
+def task_tokens(protocol: Protocol) -> int:
+    """Tokens of all documents with each of their choices: documents x choices x about 80."""
+    sizes = ((TASKS[task].n_documents, TASKS[task].n_choices) for task in protocol.tasks)
+    return sum(min(n, protocol.limit or n) * choices * CHOICE_TOKENS for n, choices in sizes)
+
+
+def n_passes(protocol: Protocol, windows: int) -> float:
+    """Forward passes: one a window, and one a batch of documents with one of their choices."""
+    return windows / protocol.perplexity.seq_len + task_tokens(protocol) / CHOICE_TOKENS / protocol.batch_size

@@ -1,0 +1,134 @@
+"""What a cell asks of every block, counted in its configuration and in the code of the methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.config.cell import Cell
+from bench.config.sections import Calibration
+from swq.methods.awq import AWQ
+from swq.methods.base import Method
+from swq.methods.omniquant import OmniQuant
+from swq.methods.tesseraq import TesseraQ
+
+# Passes over the float32 weights per step, counted in the code: every read and every write of a tensor of their size.
+OMNIQUANT_PASSES = 20  # fake quantization 15.5 forward, 4 backward; AdamW sees two factors per group only
+LET_PASSES = 23  # more: the gradient of the weights 2, ranges anew 8, scales forward and back 8, shifts 5
+TESSERAQ_PASSES = 43  # soft codes and scale 26.5 forward, 9 backward; fused Adam, as many variables as weights, 7
+# Bytes on the card per quantized weight, beside the block's: every tensor of their size that is alive at once.
+FOUND_BYTES = 5  # what is rounded (4) and its codes (1)
+OMNIQUANT_BYTES = 8  # rounded weights and the slope of the rounding
+LET_BYTES = 5  # more: transformed weights, and where the rounding clamps (1)
+TESSERAQ_BYTES = 36  # start, floor, variables, their gradient, two moments, slope, codes and weights, 4 each
+HALF_BYTES = 2  # more under autocast: the weights in half precision
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps of training with one kind of variable.
+
+    Attributes:
+        steps: per block.
+        samples: per step.
+        passes: reads and writes of a float32 tensor as large as the quantized weights, per step.
+        targets: outputs that the block's output is compared with: 1, or 2 with aug_loss.
+    """
+
+    steps: int
+    samples: int
+    passes: float
+    targets: int = 1
+
+
+@dataclass(frozen=True)
+class Search:
+    """AWQ's search: for scales, for ranges, and the input channels of a group of its moments (None: all)."""
+
+    scale: bool
+    clip: bool
+    moments_group: int | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a cell asks of every block.
+
+    Attributes:
+        samples: N; an upper bound where documents are packed.
+        tokens: T.
+        calibrated: calibration tokens flow through the blocks.
+        half: products in half precision.
+        phases: of training, in order.
+        search: before it.
+        moments: inputs are looked at in a pass of their own, for the search or for LET.
+        directions: K; 0 without a sliced-Wasserstein term.
+        pooled: tokens that it pools into one sample.
+        bits: per code; 0 where nothing is quantized.
+        group: input channels that share a scale; None is all.
+        scale_bytes: of a stored scale.
+        state_bytes: on the card per quantized weight, beside the block's own.
+        learned: float32 values per group that are kept for study.
+    """
+
+    samples: int
+    tokens: int
+    calibrated: bool = False
+    half: bool = False
+    phases: tuple[Phase, ...] = ()
+    search: Search | None = None
+    moments: bool = False
+    directions: int = 0
+    pooled: int = 1
+    bits: int = 0
+    group: int | None = None
+    scale_bytes: int = 2
+    state_bytes: float = 0
+    learned: int = 0
+
+
+def work_of(cell: Cell, calibration: Calibration) -> Work:
+    """Translate a cell into what it asks of every block."""
+    method, scheme, loss = cell.method, cell.scheme, cell.loss
+    first = method.start if isinstance(method, TesseraQ) else method
+    let, half = isinstance(first, OmniQuant) and first.let, cell.precision != "32-true"
+    search = None
+    if isinstance(first, AWQ) and scheme:
+        search = Search(first.scale, first.clip, None if first.scale else scheme.group_size)
+    return Work(
+        samples=calibration.n_samples,
+        tokens=calibration.seq_len,
+        calibrated=method.needs_calibration,
+        half=half,
+        phases=phases(method, calibration.n_samples),
+        search=search,
+        moments=search is not None or let,
+        directions=loss.n_projections if loss and cell.has_sw else 0,
+        pooled=loss.sw_block_size if loss else 1,
+        bits=scheme.n_bits if scheme else 0,
+        group=scheme.group_size if scheme else None,
+        scale_bytes=2 if cell.scale_dtype == "float16" else 4,
+        state_bytes=_state_bytes(method) + LET_BYTES * let + HALF_BYTES * (half and method.trains),
+        learned=_learned(method),
+    )
+
+
+def phases(method: Method, n_samples: int) -> tuple[Phase, ...]:
+    """Return the phases of training of one block. A method unknown here is taken for one like OmniQuant."""
+    steps = sum(method.epoch_lengths(n_samples))
+    if isinstance(method, TesseraQ):
+        own = steps - sum(method.start.epoch_lengths(n_samples))
+        return (*phases(method.start, n_samples), Phase(own, method.batch_size, TESSERAQ_PASSES))
+    if isinstance(method, OmniQuant):
+        return (Phase(steps, 1, OMNIQUANT_PASSES + LET_PASSES * method.let, 1 + method.aug_loss),)
+    return (Phase(steps, 1, OMNIQUANT_PASSES),) if steps else ()
+
+
+def _state_bytes(method: Method) -> float:
+    if isinstance(method, TesseraQ):
+        return TESSERAQ_BYTES
+    return OMNIQUANT_BYTES if method.trains else FOUND_BYTES
+
+
+def _learned(method: Method) -> int:
+    """Float32 values kept per group: OmniQuant's two factors, TesseraQ's one."""
+    return 1 + _learned(method.start) if isinstance(method, TesseraQ) else 2 * method.trains

@@ -1,0 +1,117 @@
+"""What a paper claims, and what an interval says of it. `conf/claims.yaml` is read here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from bench.config.strict import Strict, mistake, read_section
+from bench.config.tasks import TASKS
+from swq.errors import one_of
+from swq.methods import METHODS
+
+CLAIMS = Path("conf/claims.yaml")
+Verdict = Literal[
+    "supported",
+    "smaller than claimed",
+    "larger than claimed",
+    "contradicted",
+    "inconclusive",
+    "withheld",
+    "not run",
+    "protocol mismatch",
+]
+Percent = Annotated[float, Field(gt=0, le=100)]
+
+
+class Claim(Strict):
+    """A range of recovered shares of lost accuracy, in percent.
+
+    Attributes:
+        model: its name on the hub.
+        method: the base method, as a configuration names it.
+        range: lowest and highest claimed share.
+        unknown: what the source leaves open.
+    """
+
+    model: str
+    method: str
+    range: tuple[Percent, Percent]
+    unknown: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Claim:
+        if self.method not in METHODS:
+            raise mistake(one_of("method", self.method, METHODS))
+        if self.range[0] > self.range[1]:
+            raise mistake(f"range {list(self.range)} must begin with its lower end")
+        return self
+
+
+class Claims(Strict):
+    """The whole of conf/claims.yaml.
+
+    Attributes:
+        source: of the claims.
+        tasks: whose mean accuracy they are about.
+        assumptions: what is taken for granted, in sentences.
+        tolerance: how far a method's perplexity may be from the published one, in percent, before the protocol or the
+            recipe is at fault.
+        claims: by name.
+    """
+
+    source: str
+    tasks: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    tolerance: dict[str, Percent]
+    claims: dict[str, Claim]
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Claims:
+        for method in self.tolerance:
+            if method not in METHODS:
+                message = f"tolerance: {one_of('method', method, METHODS)}"
+                raise mistake(message)
+        for task in self.tasks:
+            if task not in TASKS:
+                raise mistake(one_of("task", task, TASKS))
+        return self
+
+
+def load_claims(path: Path = CLAIMS) -> Claims:
+    """Read and validate a file of claims.
+
+    Raises:
+        UserError: one line that names the key, the value and what is allowed.
+    """
+    return read_section(Claims, path)
+
+
+def judge(low: float, high: float, claimed: tuple[float, float]) -> Verdict:
+    """Say what an interval of the recovered share says of a claimed range; all three in one unit.
+
+    - contradicted: at or below 0, or holding 0 and ending below the range: whatever it is, it is not what was claimed;
+    - inconclusive: holding 0 and reaching into the range: the claim cannot be told from nothing;
+    - smaller than claimed: above 0 and below the range;
+    - larger than claimed: above the range;
+    - supported: above 0, with values in common with the range.
+    """
+    if high <= 0:
+        return "contradicted"
+    if low <= 0:
+        return "contradicted" if high < claimed[0] else "inconclusive"
+    if high < claimed[0]:
+        return "smaller than claimed"
+    return "larger than claimed" if low > claimed[1] else "supported"
+
+
+def more_needed(low: float, high: float, claimed: tuple[float, float]) -> float:
+    """Return how many times as many items and seeds would make sure of an answer; at least 1.
+
+    An interval narrower than the claim's lower end is far from 0 cannot hold both, and then it is not inconclusive,
+    wherever it lies. Its width falls with the square root of items and seeds.
+    """
+    return max(1.0, math.ceil(10 * ((high - low) / claimed[0]) ** 2) / 10)

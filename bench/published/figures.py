@@ -1,0 +1,139 @@
+"""Published figures, typed and validated once. `conf/published.yaml` is read here and nowhere else.
+
+Only what a source prints is stored; averages are recomputed from its tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bench.config.strict import Name, Strict, mistake, read_section, reporting
+from bench.config.tasks import TASKS
+from swq.errors import one_of
+from swq.methods import METHODS
+from swq.quant.affine import Scheme
+
+PUBLISHED = Path("conf/published.yaml")
+OTHERS = ("gptq", "hqq", "autoround", "efficientqat")  # methods that this project lacks and figures are published of
+TEXTS = ("wikitext2", "c4")  # that perplexity is published for
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+def _spell_scheme(value: Any) -> Any:
+    """Return the scheme as `str(Scheme)` spells it."""
+    return None if value is None else str(Scheme.parse(str(value)))
+
+
+class Figure(Strict):
+    """What one source prints for one model, method and scheme.
+
+    Attributes:
+        model: the model's name on the hub.
+        method: as a configuration names it, or one that this project lacks.
+        scheme: compares with `str(cell.scheme)`; None is full precision.
+        perplexity: by text, windows of 2048 tokens.
+        tasks: zero-shot accuracy by task, in percent.
+        mean_acc: mean over the five tasks as printed, in percent; kept to be held against the tasks and never
+            shown; a note says where it is of tasks that the source prints and this file does not hold.
+        source: a key of the registry's sources.
+        note: what to know before comparing with it.
+    """
+
+    model: str
+    method: Name
+    scheme: Annotated[str | None, BeforeValidator(reporting(_spell_scheme))] = None
+    perplexity: dict[str, Positive] = Field(default_factory=dict)
+    tasks: dict[str, Percent] = Field(default_factory=dict)
+    mean_acc: Percent | None = None
+    source: Name
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Figure:
+        for text in self.perplexity:
+            if text not in TEXTS:
+                raise mistake(one_of("text", text, TEXTS))
+        for task in self.tasks:
+            if task not in TASKS:
+                raise mistake(one_of("task", task, TASKS))
+        if self.method not in (*METHODS, *OTHERS):
+            raise mistake(one_of("method", self.method, (*METHODS, *OTHERS)))
+        if not self.measures:
+            raise mistake("a figure must hold a number, in perplexity, tasks or mean_acc")
+        if (self.method == "fp") != (self.scheme is None):
+            raise mistake("every method needs a scheme, and fp (full precision) has none")
+        return self
+
+    @property
+    def measures(self) -> set[str]:
+        """What it holds numbers for, e.g. `perplexity.c4` or `tasks.piqa`."""
+        return set(self.numbers)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What it holds, by measure."""
+        found = {f"perplexity.{text}": value for text, value in self.perplexity.items()}
+        found |= {f"tasks.{task}": value for task, value in self.tasks.items()}
+        return found | ({"mean_acc": self.mean_acc} if self.mean_acc is not None else {})
+
+    def mean_accuracy(self, tasks: Iterable[str]) -> float | None:
+        """Return the unweighted mean over `tasks` in percent; None if one of them is missing, or none is named."""
+        values = [self.tasks.get(task) for task in tasks]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+class Registry(Strict):
+    """The whole of conf/published.yaml."""
+
+    sources: dict[Name, str]
+    figures: tuple[Figure, ...]
+
+    @model_validator(mode="after")
+    def _known_sources(self) -> Registry:
+        for index, figure in enumerate(self.figures):
+            if figure.source not in self.sources:
+                message = f"figures.{index}: {one_of('source', figure.source, self.sources)}"
+                raise mistake(message)
+        return self
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> Registry:
+        seen: dict[tuple[str | None, ...], int] = {}
+        for index, figure in enumerate(self.figures):
+            row = (figure.model, figure.method, figure.scheme, figure.source)
+            for measure in sorted(figure.measures):
+                first = seen.setdefault((*row, measure), index)
+                if first != index:
+                    described = " ".join(part for part in row if part)
+                    message = f"figures.{index}: {measure} of {described} already stands in figures.{first}"
+                    raise mistake(message)
+        return self
+
+    def find(self, model: str, method: str, scheme: str | None) -> list[Figure]:
+        """Return what is published for a cell, in the file's order; `scheme` is `str(cell.scheme)`, None for fp."""
+        return [f for f in self.figures if (f.model, f.method, f.scheme) == (model, method, scheme)]
+
+    def sources_of(self, keys: Iterable[str]) -> str:
+        """Return a sentence that says what sources are, in the order of their keys."""
+        return "Sources: " + "; ".join(f"{key}: {self.sources[key]}" for key in sorted(set(keys))) + "."
+
+
+def cite(value: float, source: str) -> str:
+    """Return a printed number with its source; one of a collapsed model without the digits that nobody means."""
+    return f"{value:.{2 if value < 1000 else 0}f} ({source})"
+
+
+def load_published(path: Path = PUBLISHED) -> Registry:
+    """Read and validate a file of published figures.
+
+    Raises:
+        UserError: one line that names the key, the value and what is allowed.
+    """
+    return read_section(Registry, path)

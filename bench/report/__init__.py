@@ -1,0 +1,1 @@
+"""From numbers to the page: tables, plots and files of numbers."""

@@ -1,0 +1,117 @@
+"""The numbers behind the tables, for other programs: headline numbers of every row and all of every cell as JSON, and
+the tables' numbers as comma-separated values, one number a column, in full precision.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from bench.analysis.compare import changed_answers, compared, recovered_by
+from bench.analysis.recovery import Array, Interval
+from bench.analysis.results import CellResult
+from bench.analysis.rows import Row, Spread
+from bench.config.params import Params
+
+
+def row_metrics(params: Params, row: Row) -> dict[str, Any]:
+    """Return a row's headline numbers: perplexities, accuracy, margin, recovered shares with intervals."""
+    texts = params.protocol.perplexity.texts
+    spreads = {f"perplexity_{text}": row.perplexity(text) for text in texts}
+    spreads |= {"accuracy": row.mean_accuracy(), "margin": row.mean_margin()}
+    found: dict[str, Any] = {"seeds": len(row.results)}
+    found |= {name: spread.mean if spread else None for name, spread in spreads.items()}
+    shares = {measure: asdict(value.share) for measure, value in (row.recovered or {}).items() if value.share}
+    changed = {"changed": asdict(row.changed["all"])} if row.changed else {}
+    return found | ({"recovered": shares} if shares else {}) | changed
+
+
+def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> dict[str, Any]:
+    """Return everything that was measured of one cell, and what it recovers and changes against its base by itself.
+
+    `window_losses` are each window's mean loss in nats a token: log-perplexity is their mean.
+    """
+    result, recovered = results[key], recovered_by(params, results, (key,))
+    return result.summary | {
+        "window_losses": {text: _window_means(losses) for text, losses in result.token_losses.items()},
+        "mean_accuracy": result.mean_accuracy,
+        "mean_margin": result.mean_margin,
+        "bits_per_weight": result.bits_per_weight,
+        "recovered": {measure: asdict(value) for measure, value in recovered.items()} if recovered else None,
+        "changed": {task: asdict(n) for task, n in changed_answers(compared(params, results, (key,))).items()} or None,
+    }
+
+
+def _window_means(losses: Array) -> list[float | None]:
+    """Return each window's mean; None where it is no number that JSON has."""
+    return [mean if math.isfinite(mean) else None for mean in losses.mean(axis=1, dtype=np.float64).tolist()]
+
+
+def quality_csv(params: Params, rows: list[Row]) -> str:
+    """A line a row: perplexities, accuracies as fractions and the margin in nats, means over seeds and deviations."""
+
+    def line(row: Row) -> dict[str, Any]:
+        values = {f"perplexity_{text}": row.perplexity(text) for text in params.protocol.perplexity.texts}
+        values |= {f"acc_{task}": row.accuracy(task) for task in params.protocol.tasks}
+        values |= {"acc_mean": row.mean_accuracy(), "margin": row.mean_margin()}
+        bits = row.results[0].bits_per_weight if row.results else None
+        numbers: dict[str, Any] = {}
+        for name, value in values.items():
+            numbers |= _spread(name, value)
+        return _names(row) | numbers | {"bits_per_weight": bits}
+
+    return _csv(map(line, rows))
+
+
+def recovered_csv(rows: list[Row]) -> str:
+    """A line a row and measure: what was lost, gained and recovered, with the ends of the intervals, as fractions."""
+    return _csv(
+        _names(row)
+        | {"base": row.base, "measure": measure}
+        | _interval("share", value.share)
+        | _interval("gained", value.gained)
+        | _interval("lost", value.lost)
+        | {"withheld": value.withheld, "n_items": value.n_items, "n_seeds": value.n_seeds}
+        for row in rows
+        for measure, value in (row.recovered or {}).items()
+    )
+
+
+def changed_csv(rows: list[Row]) -> str:
+    """A line a row and task: documents answered better and worse than by the base, and McNemar's p-value."""
+    return _csv(
+        _names(row) | {"base": row.base, "task": task, "better": n.better, "worse": n.worse, "p": n.p}
+        for row in rows
+        for task, n in row.changed.items()
+    )
+
+
+def _names(row: Row) -> dict[str, Any]:
+    cell = row.cell
+    return {"row": row.name, "model": cell.model, "cell": row.label, "scheme": cell.scheme, "seeds": len(row.results)}
+
+
+def _spread(name: str, value: Spread | None) -> dict[str, float | None]:
+    return {name: value.mean if value else None, f"{name}_sd": value.deviation if value else None}
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
+    ends = (interval.point, interval.low, interval.high) if interval else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def _csv(lines: Iterable[dict[str, Any]]) -> str:
+    """Return lines under the header that the first one's keys make; an empty text if there are none."""
+    listed = list(lines)
+    stream = io.StringIO()
+    if listed:
+        writer = csv.DictWriter(stream, listed[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
+    return stream.getvalue()

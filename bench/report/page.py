@@ -1,0 +1,71 @@
+"""The suite's page: its sections, and what stands before and after them."""
+
+from __future__ import annotations
+
+from bench.analysis.rows import Measured
+from bench.render.image import Image
+from bench.render.pages import Part
+from bench.render.table import Table
+from bench.report.plots import PLOTS
+from bench.report.sections import SECTIONS
+from bench.report.tables import TABLES
+
+
+def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image]) -> list[Part]:
+    """Return the whole page.
+
+    Args:
+        measured: the suite.
+        tables: those of TABLES by name; one without rows is left out.
+        images: those of PLOTS that have something to show, by name.
+    """
+    parts: list[Part] = [f"# Suite `{measured.params.suite}`: recovered accuracy", _what_is_measured(measured)]
+    for section in SECTIONS:
+        content = _content(section, measured, tables, images)
+        parts += [f"## {section}", *content] if content else []
+    return [
+        *parts,
+        "## About these numbers",
+        *measured.params.report.notes,
+        *_diverged(measured),
+        "Made by `python -m bench run`. All files lie beside this one: the numbers of every cell in full precision are"
+        " in `cells.json`, those of every row in `metrics.json`. Commit, versions and machine are in"
+        " `provenance.json`.",
+    ]
+
+
+def _content(section: str, measured: Measured, tables: dict[str, Table], images: dict[str, Image]) -> list[Part]:
+    """Return a section's plots, then its tables, each with what explains it."""
+    content: list[Part] = [images[name] for name, view in PLOTS.items() if view.section == section and name in images]
+    for name, view in TABLES.items():
+        if view.section == section and tables[name].rows:
+            content += [f"### {view.title}"] if view.title else []
+            explained = view.explained(measured)
+            content += [tables[name], *([explained] if explained else [])]
+    return content
+
+
+def _what_is_measured(measured: Measured) -> str:
+    """Say what a number stands on: of the cells that were run, or what it will stand on."""
+    params, protocol = measured.params, measured.params.protocol
+    missing = len(params.cells) - len(measured.results)
+    first = next(iter(measured.results.values()), None)
+    n_items = f", {sum(task['n_items'] for task in first.summary['tasks'].values()):,} items" if first else ""
+    limit = f" (the first {protocol.limit} of each)" if protocol.limit else ""
+    n_tokens = f"over {sum(t.size for t in first.token_losses.values()):,} tokens " if first else ""
+    return (
+        f"{len(protocol.tasks)} tasks{n_items}{limit}, 0-shot `acc` in %. Perplexity {n_tokens}in windows of"
+        f" {protocol.perplexity.seq_len}. The margin is the log-likelihood of the right choice minus that of the best"
+        " wrong one, in nats, averaged over items and tasks."
+        + (" With several seeds a number is their mean ± their standard deviation." if params.several_seeds else "")
+        + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
+    )
+
+
+def _diverged(measured: Measured) -> list[str]:
+    named = [
+        f"{row.label} {row.cell.scheme or ''} ({row.n_diverged} of {len(row.keys)})"
+        for row in measured.rows
+        if row.n_diverged
+    ]
+    return [f"Diverged, and left out of what is compared: {', '.join(named)}."] if named else []

@@ -1,0 +1,13 @@
+"""The page's plots, in their order. A new one is a file beside this one and a line in PLOTS."""
+
+from __future__ import annotations
+
+from bench.report.plots import bits, losses, recovered, sensitivity
+from bench.report.sections import PlotView
+
+PLOTS: dict[str, PlotView] = {
+    "bits": bits.VIEW,
+    "recovered": recovered.VIEW,
+    "losses": losses.VIEW,
+    "sensitivity": sensitivity.VIEW,
+}

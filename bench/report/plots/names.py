@@ -1,0 +1,22 @@
+"""What rows and measures are called in a legend or beside an axis."""
+
+from __future__ import annotations
+
+from bench.analysis.rows import Row
+
+
+def names(rows: list[Row]) -> dict[tuple[str, ...], str]:
+    """Return each row's label, with its model and scheme where the rows have several."""
+    models, schemes = ({getattr(row.cell, name) for row in rows} - {None} for name in ("model", "scheme"))
+
+    def name(row: Row) -> str:
+        model = [row.cell.model] if len(models) > 1 else []
+        scheme = [str(row.cell.scheme)] if len(schemes) > 1 and row.cell.scheme else []
+        return " ".join([*model, row.label, *scheme])
+
+    return {row.keys: name(row) for row in rows}
+
+
+def perplexity_label(text: str) -> str:
+    """Return what an axis of a text's perplexity says; a protocol with one text may call that `perplexity` itself."""
+    return "perplexity" if text == "perplexity" else f"perplexity, {text}"

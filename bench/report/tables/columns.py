@@ -1,0 +1,76 @@
+"""Columns that several tables share: what a row begins with, and how numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.analysis.compare import MEASURES
+from bench.analysis.recovery import MIN_SEEDS, Interval, Recovery
+from bench.analysis.rows import Row, Spread
+from bench.config.params import Params
+from bench.config.tasks import TASKS
+
+NOT_RUN = "not run"
+DIVERGED = "diverged"
+UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
+
+
+class Naming:
+    """What a row begins with: its model where the suite has several, its label, its scheme, its seeds.
+
+    Args:
+        params: of the suite.
+        seeds: what is said of the seeds; None leaves them out.
+        always: say it even where no row has several.
+    """
+
+    def __init__(self, params: Params, seeds: Callable[[Row], str] | None, always: bool = False) -> None:
+        self._models = len({cell.model for cell in params.cells.values()}) > 1
+        self._seeds = seeds if always or params.several_seeds else None
+        names = ["cell", "scheme"]
+        self.headers = [*(["model"] if self._models else []), *names, *(["seeds"] if self._seeds else [])]
+
+    def of(self, row: Row) -> list[str]:
+        names = [*([row.cell.model] if self._models else []), row.label, str(row.cell.scheme or "")]
+        return [*names, self._seeds(row)] if self._seeds else names
+
+
+def seeds_run(row: Row) -> str:
+    """Say with how many seeds a row was run."""
+    return _of(len(row.results) or len(row.keys), len(row.keys))
+
+
+def seeds_compared(row: Row) -> str:
+    """Say how many seeds a row's shares stand on, and whether their intervals hold for these alone."""
+    if row.recovered is None:
+        return seeds_run(row)
+    n_seeds = row.recovered[MEASURES[0]].n_seeds
+    return _of(n_seeds, len(row.keys)) + (", conditional" if n_seeds < MIN_SEEDS else "")
+
+
+def _of(some: int, all_of_them: int) -> str:
+    return str(some) if some == all_of_them else f"{some} of {all_of_them}"
+
+
+def short(task: str) -> str:
+    """Return a task's name over a column."""
+    return TASKS[task].short if task in TASKS else task
+
+
+def show_share(recovered: dict[str, Recovery], measure: str) -> str:
+    """Return a share in percent with its interval, or in its place what was gained, in the measure's own unit."""
+    measured, (factor, unit) = recovered[measure], UNITS[measure]
+    if measured.share is not None:
+        return show_interval(measured.share, 100, 1)
+    return f"n/a ({show_interval(measured.gained, factor, 1 if factor > 1 else 3)}{unit})"
+
+
+def show_interval(interval: Interval, factor: float, digits: int) -> str:
+    """Return `point [low, high]`, each times `factor`."""
+    point, low, high = (factor * value for value in (interval.point, interval.low, interval.high))
+    return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def show_spread(spread: Spread | None, digits: int, factor: float = 1.0, deviation: bool = True) -> str:
+    """Return a mean over seeds, with its deviation if there are several; None diverged."""
+    return DIVERGED if spread is None else spread.show(digits, factor, deviation)

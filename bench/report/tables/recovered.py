@@ -1,0 +1,55 @@
+"""What every row recovers of what its base lost, and what it cost."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from bench.analysis.compare import MEASURES
+from bench.analysis.recovery import LEVEL, MIN_SEEDS
+from bench.analysis.rows import Measured
+from bench.render.table import Table
+from bench.report.sections import RECOVERED, TableView
+from bench.report.tables.columns import NOT_RUN, Naming, seeds_compared, show_share
+
+DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
+
+
+def recovery_table(measured: Measured) -> Table:
+    """A row per row: recovered shares with intervals, time, memory and stored bits."""
+    naming = Naming(measured.params, seeds_compared)
+    body = []
+    for row in measured.rows:
+        cells = [NOT_RUN, *[""] * (len(MEASURES) + 2)]
+        if row.results:
+            bits = row.results[0].bits_per_weight
+            cells = [
+                *(show_share(row.recovered, measure) if row.recovered else "" for measure in MEASURES),
+                f"{fmean(result.wall_seconds for result in row.results) / 60:.1f}",
+                f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
+                f"{bits:.3f}" if bits else DTYPE_BITS[measured.params.protocol.dtype],
+            ]
+        body.append([*naming.of(row), row.base or "", *cells])
+    shares_of = [f"of {measure.replace('_', '-')}" for measure in MEASURES]
+    headers = [*naming.headers, "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
+    return Table(body, headers, left=len(naming.headers) + 1)
+
+
+def what_a_share_is(measured: Measured) -> str:
+    """Define the share and say what its interval covers."""
+    over = "It is conditional on this one seed."
+    if measured.params.several_seeds:
+        over = (
+            f"With {MIN_SEEDS} seeds or more it covers the choice of seeds too; with fewer it is conditional on these"
+            " seeds."
+        )
+    return (
+        "A share is (cell - base) / (FP - base), in %. FP is the full-precision model."
+        f" The brackets hold its {LEVEL:.0%} interval (Fieller's, paired over items). {over}"
+        " 'n/a' means that there is no share: the base has not clearly lost anything on these items, or too few items"
+        " differ from the base. The difference to the base then stands in its place, with its interval."
+        " Minutes are the mean over a row's cells. Bits are those stored per weight of the quantized linears;"
+        " embeddings and norms are as in FP and are not counted."
+    )
+
+
+VIEW = TableView(RECOVERED, recovery_table, what_a_share_is)

@@ -1,0 +1,49 @@
+"""Does SW help? A plain word for every row with SW whose base is without, by the intervals."""
+
+from __future__ import annotations
+
+from bench.analysis.recovery import MIN_SEEDS, NOTHING_LOST, Recovery
+from bench.analysis.rows import Measured
+from bench.render.table import Table
+from bench.report.sections import EFFECT, TableView
+from bench.report.tables.columns import Naming, seeds_compared, show_share
+
+ORDER = ("log_perplexity", "margin", "accuracy")  # what tells most first
+
+EXPLAINED = (
+    "The word follows from the interval of the recovered share, or of the gain where the base lost nothing clearly."
+    " SW *helps* where the interval lies above 0. It *hurts* where the interval lies below. The question is *open*"
+    " where the interval holds 0, or where too few items differ."
+    f" With fewer than {MIN_SEEDS} seeds the word is only *better* or *worse with these seeds*, because the interval"
+    " does not cover how far two trainings drift apart by chance."
+)
+
+
+def sw_effect_table(measured: Measured) -> Table:
+    """A row per row with SW that can be compared with its base without: what SW does, in each measure."""
+    params = measured.params
+    naming = Naming(params, seeds_compared, always=True)
+    body = []
+    for row in measured.rows:
+        base = params.report.baselines.get(row.keys[0])
+        if row.recovered and base and row.cell.has_sw and not params.cells[base].has_sw:
+            found = [f"{effect(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in ORDER]
+            body.append([*naming.of(row), *found])
+    headers = [*naming.headers, *(f"of lost {measure.replace('_', '-')}, %" for measure in ORDER)]
+    return Table(body, headers, left=len(naming.headers))
+
+
+def effect(recovered: Recovery) -> str:
+    """Say what the interval says; of what was gained where the base lost nothing that there could be a share of."""
+    if recovered.withheld not in (None, NOTHING_LOST):
+        return "open"
+    interval = recovered.share or recovered.gained
+    if interval.low <= 0 <= interval.high:
+        return "open"
+    if recovered.n_seeds < MIN_SEEDS:
+        with_these = "with this seed" if recovered.n_seeds == 1 else "with these seeds"
+        return f"{'better' if interval.low > 0 else 'worse'} {with_these}"
+    return "helps" if interval.low > 0 else "hurts"
+
+
+VIEW = TableView(EFFECT, sw_effect_table, lambda _: EXPLAINED)

@@ -1,0 +1,88 @@
+"""DVC as a process: started quietly, listened to stage by stage, and stopped with everything that it started."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+from bench.store.paths import LOGS
+
+RUNNING = re.compile(r"Running stage '([^']+)'")
+SKIPPED = re.compile(r"Stage '([^']+)' (?:didn't change, skipping|is cached)")
+FAILED = re.compile(r"ERROR: failed to reproduce '([^']+)'")
+PATIENCE = 20.0  # seconds that an interrupted DVC has for putting its files in order
+
+# Is told of a stage: its name, and "running", "skipped" or "failed"; at DVC's end "ended". A stage has succeeded when
+# another event comes that does not say that it failed.
+Listener = Callable[[str, str], None]
+
+
+class Dvc:
+    """One `dvc` process. What it prints goes to .logs/NAME.log; what that says of stages goes to a listener.
+
+    Args:
+        name: of the log.
+        arguments: behind `dvc`.
+        listener: called in a thread of its own.
+        environment: over this process's.
+    """
+
+    def __init__(self, name: str, arguments: list[str], listener: Listener, environment: dict[str, str]) -> None:
+        LOGS.mkdir(exist_ok=True)
+        self.log = LOGS / f"{name}.log"
+        self._listener = listener
+        command = [str(Path(sys.executable).with_name("dvc")), *arguments]
+        # A session of its own, so that an interrupt reaches it once and through us; unbuffered, or its lines come late.
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
+            start_new_session=True,
+        )
+        self._thread = Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def ended(self) -> bool:
+        """Say whether it has ended and its last line was listened to."""
+        return self._process.poll() is not None and not self._thread.is_alive()
+
+    def succeeded(self) -> bool:
+        """Wait for its end, and say whether it did what it was asked for."""
+        self._thread.join()
+        return self._process.wait() == 0
+
+    def stop(self) -> None:
+        """Interrupt it and what it started, as Ctrl-C does; kill them if they take too long."""
+        for signal_number in (signal.SIGINT, signal.SIGKILL):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal_number)
+                try:
+                    self._process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def reason(self) -> str:
+        """Return the last error that it printed."""
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        errors = [line for line in lines if line.startswith("ERROR")]
+        return (errors or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self.log.open("w", encoding="utf-8") as log:
+            for line in self._process.stdout:
+                log.write(line)
+                log.flush()
+                for event, pattern in (("running", RUNNING), ("skipped", SKIPPED), ("failed", FAILED)):
+                    if found := pattern.search(line):
+                        self._listener(found[1], event)
+        self._listener("", "ended")

@@ -1,0 +1,85 @@
+"""How long a run will still take: `estimate`'s arithmetic, corrected by what was measured so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bench.config.params import Params
+from bench.preflight.cost import cost
+from bench.preflight.seconds import CPU, Rates
+from bench.preflight.shapes import shapes_of
+from bench.runtime import has_gpu
+from bench.store.progress import Progress
+
+STAGES = ("reconstruct", "score")  # of a cell, in order
+
+
+def expected_seconds(params: Params, keys: Iterable[str]) -> dict[str, float]:
+    """Return the seconds that each stage of each cell should take, by the stage's name in DVC.
+
+    Raises:
+        UserError: a model is not there yet, so that its shapes are not known.
+    """
+    rates = Rates() if has_gpu(params.runtime) else CPU
+    cells = {key: params.cells[key] for key in keys}
+    shapes = {model: shapes_of(params, model) for model in {cell.model for cell in cells.values()}}
+    costs = {key: cost(params, cell, shapes[cell.model], rates) for key, cell in cells.items()}
+    return {f"{stage}@{key}": getattr(costs[key], stage) for key in cells for stage in STAGES}
+
+
+@dataclass
+class TimeLeft:
+    """What stages should take, what those that are finished took, and what follows for the others.
+
+    Attributes:
+        expected: seconds by stage, of those that are not finished or known to be up to date.
+    """
+
+    expected: dict[str, float]
+    _taken: dict[str, float] = field(default_factory=dict)  # measured seconds by kind of stage
+    _should: dict[str, float] = field(default_factory=dict)  # expected seconds of the same stages
+
+    def finish(self, stage: str, seconds: float) -> None:
+        """Take note of what a stage took."""
+        should = self.expected.pop(stage, None)
+        if should is not None:
+            kind = stage.partition("@")[0]
+            self._taken[kind] = self._taken.get(kind, 0.0) + seconds
+            self._should[kind] = self._should.get(kind, 0.0) + should
+
+    def skip(self, stage: str) -> None:
+        """Take note that a stage needs not be run, or failed."""
+        self.expected.pop(stage, None)
+
+    def left(self, running: dict[str, tuple[float, Progress | None]], jobs: int) -> float:
+        """Return seconds until the last stage ends, `jobs` at a time.
+
+        Args:
+            running: of each stage that runs, the seconds since it began, and how far it is.
+            jobs: how many run at a time.
+        """
+        waiting = (seconds * self._factor(stage) for stage, seconds in self.expected.items() if stage not in running)
+        return (sum(waiting) + sum(self._rest(stage, *state) for stage, state in running.items())) / jobs
+
+    def _rest(self, stage: str, elapsed: float, progress: Progress | None) -> float:
+        """Seconds that a running stage still takes: by its own pace once a quarter is done, else by the arithmetic."""
+        whole = self.expected.get(stage, 0.0) * self._factor(stage)
+        if progress and 4 * progress.done >= progress.total:
+            return elapsed * (progress.total - progress.done) / progress.done
+        return max(whole - elapsed, 0.0)
+
+    def _factor(self, stage: str) -> float:
+        """How many times as long as expected: stages of the same kind so far took, else all of them, else 1."""
+        kind = stage.partition("@")[0]
+        if self._should.get(kind):
+            return self._taken[kind] / self._should[kind]
+        return sum(self._taken.values()) / total if (total := sum(self._should.values())) else 1.0
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a time for people, e.g. `40 s`, `9 min`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,1 @@
+"""From a quantized model to log-likelihoods and losses, item by item."""

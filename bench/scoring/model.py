@@ -1,0 +1,28 @@
+"""A cell's quantized model, ready to be scored."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+from bench.inputs.models import ModelRecord
+from bench.runtime import free_memory
+from bench.store.paths import QUANTIZED, artefact_folder
+from swq.checkpoint import Artefact
+from swq.models.adapter import DecoderModel
+from swq.streaming import stream
+
+
+def open_model(record: ModelRecord, key: str, dtype: str, device: torch.device) -> PreTrainedModel:
+    """Return cell `key`'s model on `device`; blocks that do not fit there are read as they are needed.
+
+    Raises:
+        UserError: the artefact is missing or damaged, or was made from another model than `record`.
+    """
+    artefact = Artefact.load(artefact_folder(key) / QUANTIZED)
+    artefact.check_made_from(record.sha256)
+    model = DecoderModel.open(record.folder, getattr(torch, dtype), artefact.over)
+    language_model, resident = stream(model, device, free_memory(device))
+    if resident < len(model.blocks):
+        print(f"{resident} of {len(model.blocks)} blocks fit on {device}; the others are read again at every pass")
+    return language_model

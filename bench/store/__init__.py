@@ -1,0 +1,1 @@
+"""What stages leave on disk: where it lies, and how it is written and read."""

@@ -1,0 +1,27 @@
+"""Which stages of the pipeline failed and why, to be repeated after the others' output."""
+
+from __future__ import annotations
+
+from bench.store.paths import FAILURES
+
+
+def note_failure(stage: str, reason: str) -> None:
+    """Keep why a stage failed."""
+    FAILURES.mkdir(exist_ok=True)
+    (FAILURES / stage).write_text(reason, encoding="utf-8")
+
+
+def note_success(stage: str) -> None:
+    """Forget that a stage ever failed."""
+    (FAILURES / stage).unlink(missing_ok=True)
+
+
+def failures() -> dict[str, str]:
+    """Return the stages that failed and have not succeeded since, and why."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(FAILURES.glob("*"))}
+
+
+def forget_failures() -> None:
+    """Begin with a clean slate."""
+    for path in FAILURES.glob("*"):
+        path.unlink()

@@ -1,0 +1,60 @@
+"""Where each stage puts what it makes. dvc.yaml names the same places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RESUME = Path(".resume")
+FAILURES = Path(".failures")  # one file a failed stage, for the end of a run that keeps going
+LOGS = Path(".logs")  # what other libraries print during a stage, a file a stage
+PROGRESS = Path(".logs/progress")  # how far each stage is, a file a stage
+
+RECORD = "record.json"  # beside what a stage made: where it came from and what it cost
+MODEL = "model.json"  # in a model's folder
+MANIFEST = "manifest.json"  # in a corpus's folder
+QUANTIZED = "quantized.safetensors"  # in a cell's artefacts
+LEARNED = "learned.safetensors"
+LOSSES = "losses.csv"
+SUMMARY = "summary.json"  # in a cell's scores
+ITEMS = "items.jsonl"
+TABLE = "table.md"  # in a suite's results
+PAGE = "report.html"
+CELLS = "cells.json"
+
+
+def model_folder(key: str) -> Path:
+    return Path("data/models") / key
+
+
+def corpus_folder(key: str) -> Path:
+    return Path("data/corpora") / key
+
+
+def text_file(corpus: Path, name: str) -> Path:
+    """Return where a corpus holds a text, as a dataset with one column, `text`."""
+    return corpus / "texts" / f"{name}.arrow"
+
+
+def task_file(corpus: Path, name: str) -> Path:
+    """Return where a corpus holds a task's documents, as a dataset."""
+    return corpus / "tasks" / f"{name}.arrow"
+
+
+def calibration_file(key: str) -> Path:
+    return Path("data/calibrations") / key / "tokens.safetensors"
+
+
+def artefact_folder(cell: str) -> Path:
+    return Path("artefacts") / cell
+
+
+def score_folder(cell: str) -> Path:
+    return Path("scores") / cell
+
+
+def token_losses_file(scores: Path, text: str) -> Path:
+    return scores / "token_losses" / f"{text}.npy"
+
+
+def result_folder(suite: str) -> Path:
+    return Path("results") / suite
