@@ -17,16 +17,16 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench import runtime
+from bench.analysis.broken_windows import is_broken
 from bench.config.params import Params, load_params
 from bench.inputs.models import ModelRecord
-from bench.store.paths import artefact_folder, corpus_folder, score_folder
 from bench.inputs.texts import Text, scored_windows
-from bench.analysis.broken_windows import is_broken
+from bench.store.paths import QUANTIZED, artefact_folder, corpus_folder, score_folder, token_losses_file
 from swq.checkpoint import Artefact
 from swq.errors import UserError, one_of
 from swq.models.adapter import DecoderModel
-from swq.streaming import stream
 from swq.perplexity import token_losses
+from swq.streaming import stream
 
 HEADERS = ["cell", "text", "window", "as it is", "without its first token", "behind a start token"]
 
@@ -36,7 +36,7 @@ def tried(params: Params, key: str) -> list[list[str | float]]:
     record = ModelRecord.load(params.cells[key].model)
     tokenizer = record.tokenizer()
     device = runtime.start(params.runtime).device
-    over = Artefact.load(artefact_folder(key) / "quantized.safetensors").over
+    over = Artefact.load(artefact_folder(key) / QUANTIZED).over
     opened = DecoderModel.open(record.folder, getattr(torch, params.protocol.dtype), over)
     model, _ = stream(opened, device, runtime.free_memory(device))
     start = torch.tensor([tokenizer.bos_token_id])
@@ -51,7 +51,7 @@ def tried(params: Params, key: str) -> list[list[str | float]]:
             Text(corpus_folder(params.protocol.corpus), name, tokenizer), settings, params.protocol.perplexity.seq_len
         )
         scored, reference = (
-            np.load(score_folder(cell) / f"token_losses/{name}.npy") for cell in (key, params.reference(key) or key)
+            np.load(token_losses_file(score_folder(cell), name)) for cell in (key, params.reference(key) or key)
         )
         for place in np.flatnonzero(is_broken(scored, reference)):
             first, rest = windows[place].split([1, windows.shape[1] - 1])

@@ -25,10 +25,10 @@ from transformers import AutoConfig
 from swq.losses import Loss
 from swq.methods.omniquant import OmniQuant
 from swq.models.adapter import DecoderModel
-from swq.streaming import stream
 from swq.quant.affine import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
+from swq.streaming import stream
 
 MODELS = {
     "llama-2-7b": ("llama", {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32}),

@@ -47,7 +47,10 @@ class PackagedCorpus(Strict):
 
 
 class FolderCorpus(Strict):
-    """A folder with calibration.json and perplexity.json (lists of passages) and <task>.json (lists of records)."""
+    """A folder of texts (`calibration`, `perplexity`, `training` if a model is trained) and tasks, a file each.
+
+    Each file is .json (a list), .jsonl (packed or not), .parquet or .arrow.
+    """
 
     source: Literal["folder"]
     path: Path

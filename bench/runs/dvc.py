@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -16,7 +17,7 @@ from bench.store.paths import LOGS
 RUNNING = re.compile(r"Running stage '([^']+)'")
 SKIPPED = re.compile(r"Stage '([^']+)' (?:didn't change, skipping|is cached)")
 FAILED = re.compile(r"ERROR: failed to reproduce '([^']+)'")
-PATIENCE = 20.0  # seconds that an interrupted DVC has for putting its files in order
+PATIENCE = 5.0  # seconds that an interrupted DVC has for putting its files in order
 
 # Is told of a stage: its name, and "running", "skipped" or "failed"; at DVC's end "ended". A stage has succeeded when
 # another event comes that does not say that it failed.
@@ -61,20 +62,26 @@ class Dvc:
         return self._process.wait() == 0
 
     def stop(self) -> None:
-        """Interrupt it and what it started, as Ctrl-C does; kill them if they take too long."""
-        for signal_number in (signal.SIGINT, signal.SIGKILL):
-            if self._process.poll() is None:
-                os.killpg(self._process.pid, signal_number)
-                try:
-                    self._process.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
-                    continue
+        """Interrupt it and what it started, as Ctrl-C does; end by force what does not follow."""
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            self._signal(signal_number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+                break
+        self._signal(signal.SIGKILL)  # a stage may outlive the DVC that waits for it
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):  # nothing of the session is left
+            os.killpg(self._process.pid, number)
 
     def reason(self) -> str:
-        """Return the last error that it printed."""
-        lines = self.log.read_text(encoding="utf-8").splitlines()
-        errors = [line for line in lines if line.startswith("ERROR")]
-        return (errors or lines or ["it printed nothing"])[-1].removeprefix("ERROR: ")
+        """Say why it failed, where no stage said so."""
+        text = self.log.read_text(encoding="utf-8")
+        if "is busy" in text or "Unable to acquire lock" in text:
+            return "another run is at work in this folder; wait for its end, or stop it"
+        errors = [line for line in text.splitlines() if line.startswith("ERROR")]
+        return (errors or ["it printed no error"])[-1].removeprefix("ERROR: ")
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
