@@ -2,11 +2,10 @@
 
 Layers, imports only downwards:
 
-    __main__ (command line), compose
-    stages/   one function per stage of dvc.yaml
-    tables, plots   what people read
-    results   a suite's scores brought together; statistics
-    harness (lm-eval), corpus, models, packages, training   what is scored, and where it comes from
-    records, runtime, paths
-    config, cell, strict, tasks   what a user may write
+    __main__                     the command line
+    stages, runs                 one function per stage of dvc.yaml; running a suite under DVC
+    scoring, preflight, report   log-likelihoods and losses; checks and costs; tables, plots and pages of results
+    inputs, published            models and texts as stages read them; published figures and claims
+    runtime, prepare, analysis   device and threads; where models and texts come from; statistics of scores
+    config, store, render        what a user may write; files on disk; tables and pages as such
 """

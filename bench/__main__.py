@@ -20,7 +20,7 @@ from swq.errors import UserError, one_of
 app = typer.Typer(
     name="python -m bench",
     help="Benchmark of quantization methods with and without the sliced-Wasserstein loss. `run` runs the suite in"
-    " params.yaml and shows how far it is. `dvc repro` runs the same stages, which are commands here too.",
+    " params.yaml and shows its progress. `dvc repro` runs the same stages, which are commands here too.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,12 +28,12 @@ app = typer.Typer(
 )
 Model = Annotated[str | None, typer.Option(help="Only cells of this model.")]
 Scheme = Annotated[str | None, typer.Option(help="Only cells of this scheme, and full precision.")]
-Key = Annotated[str, typer.Argument(help="A key of the section in params.yaml.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Cells at a time. Each takes a GPU of its own if there are several.")]
+Key = Annotated[str, typer.Argument(help="A key of this stage's section in params.yaml.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time. With several GPUs, each gets its own.")]
 
 
 def _run_stage(module: str, function: str, section: str, key: str) -> None:
-    """Run a stage and print its closing line; imported here, so that its libraries' messages go where its own go."""
+    """Run a stage and print its closing line. It is imported here, so that its libraries' messages go to its log."""
     with quiet_under_dvc():
         params = load_params()
         known = getattr(params, section)
@@ -45,7 +45,7 @@ def _run_stage(module: str, function: str, section: str, key: str) -> None:
 
 @app.command()
 def fetch_model(key: Key) -> None:
-    """Fetch a model and write down its hashes."""
+    """Fetch a model and record its hashes."""
     _run_stage("fetch", "fetch_model", "models", key)
 
 
@@ -92,7 +92,7 @@ def report() -> None:
 @app.command()
 def run(model: Model = None, scheme: Scheme = None, jobs: Jobs = 1) -> None:
     """Run the suite or a slice of it, render the report and print its tables. A killed run continues where it
-    stopped. Cells outside the slice stay as they are."""
+    stopped. Cells outside the slice are not changed."""
     from bench.preflight.check import check as validate
     from bench.runs.console import Console
     from bench.runs.run import run as run_cells
@@ -112,7 +112,7 @@ def run(model: Model = None, scheme: Scheme = None, jobs: Jobs = 1) -> None:
 
 @app.command()
 def show() -> None:
-    """Print the suite's main tables and say where the rest lies."""
+    """Print the suite's main tables and say where the rest is."""
     from bench.runs.show import show as tables
 
     typer.echo(tables(load_params().suite))
@@ -122,7 +122,7 @@ def show() -> None:
 def compose(
     suite: Annotated[str, typer.Argument(help="A file in conf/suite, without .yaml.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(help="Settings to put over it, such as protocol.limit=50 (Hydra's syntax).")
+        list[str] | None, typer.Argument(help="Settings that override it, such as protocol.limit=50 (Hydra's syntax).")
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace params.yaml even if it was edited by hand.")] = False,
 ) -> None:
@@ -159,8 +159,9 @@ def estimate(
 def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
 ) -> None:
-    """Compare the suite's results with the paper's claims. Exit status 0: nothing speaks against them; 3: something
-    is still open; 4: something speaks against one; 1 and 2 are mistakes in a file or on the command line."""
+    """Compare the suite's results with the paper's claims. Exit status 0: all are supported or exceeded; 3: at least
+    one is still open; 4: at least one is contradicted, smaller than claimed, or measured under a different protocol;
+    1 and 2: a mistake in a file or on the command line."""
     from bench.published import verify as claims
 
     findings, page, status = claims.verify(load_params())
@@ -170,7 +171,7 @@ def verify(
 
 @app.command()
 def published() -> None:
-    """List where the published figures that results are compared with contradict each other."""
+    """List contradictions among the published figures that results are compared with."""
     from bench.published.contradictions import contradictions_page
     from bench.published.figures import load_published
 

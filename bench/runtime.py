@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from bench.config.sections import Runtime
 from swq.errors import UserError
 
-FREE_FOR_WEIGHTS = 0.75  # of what is free on a device; activations need the rest
+FREE_FOR_WEIGHTS = 0.75  # share of a device's free memory; activations need the rest
 
 
 def has_gpu(runtime: Runtime) -> bool:
@@ -27,9 +27,9 @@ def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
         UserError: a GPU is asked for and there is none.
     """
     if runtime.device == "gpu" and not torch.cuda.is_available():
-        raise UserError("runtime.device is gpu, but torch sees none (allowed without one: auto, cpu)")
+        raise UserError("runtime.device is gpu, but torch sees no GPU (allowed without one: auto, cpu)")
     if precision == "16-mixed" and not has_gpu(runtime):
-        raise UserError("precision 16-mixed needs a GPU; without one a cell says precision: 32-true or bf16-mixed")
+        raise UserError("precision 16-mixed needs a GPU; without one use precision: 32-true or bf16-mixed")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on NVIDIA GPUs
     torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(True)

@@ -1,11 +1,11 @@
-"""Do nominal 95 % intervals of a recovered share hold the truth 95 times in 100? Simulated experiments, counted.
+"""Do nominal 95 % intervals of a recovered share contain the truth 95 times in 100? Counted in simulated experiments.
 
     python benchmarks/coverage.py                    # 2,000 experiments in each of 12 settings, minutes on one core
     python benchmarks/coverage.py --experiments 200
 
 An experiment draws items and seeds anew: the five tasks at their real sizes, full precision at LLaMA-2-7B's accuracies,
-a base that lost `gap` points, a treatment that recovers a tenth of it. A model answers an item rightly where the item's
-ease, shared by all models, plus the model's own noise exceeds a threshold; each training moves a true accuracy by
+a base that lost `gap` points, a treatment that recovers a tenth of it. A model answers an item correctly if the item's
+ease, shared by all models, plus the model's own noise exceeds a threshold. Each training moves a true accuracy by
 `seed sd` points, half of it shared by base and treated of one seed.
 """
 
@@ -21,8 +21,8 @@ from bench.analysis.recovery import Stratum, recovery
 
 SIZES = (1267, 10042, 1172, 2376, 1838)  # WinoGrande, HellaSwag, ARC-challenge, ARC-easy, PIQA
 ACCURACIES = (0.69, 0.57, 0.43, 0.76, 0.78)
-SHARE = 0.1  # of what was lost, recovered in truth
-SHARED = 0.9  # of the variance of an answer, that is the item's
+SHARE = 0.1  # true recovered share of what was lost
+SHARED = 0.9  # share of an answer's variance that comes from the item
 
 
 def experiment(rng: np.random.Generator, gap: float, seed_sd: float, n_seeds: int) -> list[Stratum]:
@@ -45,7 +45,7 @@ def experiment(rng: np.random.Generator, gap: float, seed_sd: float, n_seeds: in
 
 
 def covered(rng: np.random.Generator, gap: float, seed_sd: float, n_seeds: int, n: int) -> Iterator[list[bool | None]]:
-    """Yield, per experiment, whether each interval holds its truth: lost, gained, share (None where suppressed)."""
+    """Yield, per experiment, whether each interval contains its truth: lost, gained, share (None where suppressed)."""
     truths = (gap / 100, SHARE * gap / 100, SHARE)
     for _ in range(n):
         found = recovery(experiment(rng, gap, seed_sd, n_seeds))

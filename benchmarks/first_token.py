@@ -1,9 +1,10 @@
-"""Whether windows that broke hang on their first token: the same tokens scored without it, and behind a start token.
+"""Is the first token the cause of broken windows? Scores the same tokens without it, and after a start token.
 
     python benchmarks/first_token.py CELL [CELL ...]
 
-of the suite in params.yaml, whose cells have been scored. Prints a row per window: perplexity of its third to its last
-token with the window as it is, without its first token, and with the tokenizer's start token before it.
+Cells are those of the suite in params.yaml, and must have been scored. Prints a row per broken window: the perplexity
+of its third to last token with the window unchanged, without its first token, and with the tokenizer's start token
+before it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ HEADERS = ["cell", "text", "window", "as it is", "without its first token", "beh
 
 
 def tried(params: Params, key: str) -> list[list[str | float]]:
-    """Return a row per broken window of a cell: perplexity of the same tokens behind three beginnings."""
+    """Return a row per broken window of a cell: perplexity of the same tokens after three different beginnings."""
     record = ModelRecord.load(params.cells[key].model)
     tokenizer = record.tokenizer()
     device = runtime.start(params.runtime).device

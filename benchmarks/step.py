@@ -1,7 +1,7 @@
 """Speed of one training step, as ratios measured in one run: `python benchmarks/step.py`.
 
 On a random LLaMA block (default: SmolLM2-135M's shapes) it prints
-  - fake quantization, forward and backward: ours against the same formula left to autograd;
+  - fake quantization, forward and backward: ours against the same formula under autograd;
   - a whole OmniQuant step: with the SW loss against without;
   - a whole TesseraQ step of two samples, likewise.
 """
@@ -30,7 +30,7 @@ from swq.seeding import keyed_normals
 
 
 def autograd_fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
-    """The formula of `fake_quantize` with nothing written out by hand."""
+    """The formula of `fake_quantize`, with its gradient left to autograd."""
     scale = choose_scale(wmin, wmax, n_bits)
     zero_point = choose_zero_point(wmin, scale, n_bits)
     ratio = grouped / scale
@@ -39,7 +39,7 @@ def autograd_fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: 
 
 
 def compare(first: Callable[[], None], second: Callable[[], None], fabric: Fabric, repeats: int) -> tuple[float, float]:
-    """Return the median milliseconds of both, taken in turns, so that a slow minute hits both."""
+    """Return the median milliseconds of both, measured in turns, so that a slow minute affects both."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats + 2):
         for run, taken in zip((first, second), times, strict=True):

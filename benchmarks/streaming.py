@@ -4,7 +4,7 @@
     python benchmarks/streaming.py --model opt-6.7b --blocks 1
 
 Random weights in half precision are written to a temporary folder (2 GB for three 7B blocks with embeddings). Each
-measurement is a process of its own: its peak resident memory above that of the imports.
+measurement runs in its own process and is that process's peak resident memory above that of the imports.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GIB = 2**30
 
 
 def peak() -> float:
-    """Return this process's peak resident memory in GiB. Unlike getrusage's it does not begin with the parent's."""
+    """Return this process's peak resident memory in GiB. Unlike getrusage's, it does not include the parent's."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / GIB
 

@@ -4,8 +4,8 @@ Layers, imports only downwards:
 
     reconstruct   walks over a model's blocks and trains each one under Lightning
     methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block
-    checkpoint, calibration
-    quant, losses, models   tensors in, tensors out
+    checkpoint, streaming
+    quant, losses, models, calibration, perplexity   tensors in, tensors out
 """
 
 __version__ = "0.1.0"

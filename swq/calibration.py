@@ -1,7 +1,7 @@
-"""Calibration samples: windows of a fixed length, by our own sampling and by that of the published recipes.
+"""Calibration samples: windows of a fixed length, drawn by our own sampling or as in the published recipes.
 
-The published ones draw from Python's and numpy's generators as their code does, so that the same text, tokenizer and
-seed give the same tokens; each has a generator of its own, which nothing else draws from.
+The published samplings draw from Python's and numpy's generators as their code does, so that the same text, tokenizer
+and seed give the same tokens. Each has its own generator, which nothing else draws from.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def gptq_joined(token_ids: Tensor, n_samples: int, seq_len: int, seed: int) -> T
     Raises:
         UserError: the text is no longer than one window.
 
-    Source: Frantar et al., GPTQ (arXiv 2210.17323), its code's sampling of WikiText2; OmniQuant takes it over.
+    Source: Frantar et al., GPTQ (arXiv 2210.17323), its code's sampling of WikiText2; OmniQuant uses it too.
     """
     if token_ids.numel() <= seq_len:
         raise UserError(f"calibration: the text has {token_ids.numel()} tokens; windows of {seq_len} were asked for")
@@ -60,20 +60,20 @@ def gptq_joined(token_ids: Tensor, n_samples: int, seq_len: int, seed: int) -> T
 def gptq_documents(
     tokens_of: Callable[[int], Tensor], n_documents: int, n_samples: int, seq_len: int, seed: int
 ) -> Tensor:
-    """Return one window (n_samples, seq_len) each of documents that are drawn until one is longer than a window.
+    """Return windows (n_samples, seq_len), each from another draw of a random document longer than a window.
 
     Args:
         tokens_of: the tokens (L,) of a document.
         n_documents: how many there are.
         n_samples: windows wanted.
         seq_len: tokens per window.
-        seed: of both draws, the document and the place in it. 0 for the validation windows of C4.
+        seed: seed of both draws, the document and the position in it. 0 for the validation windows of C4.
 
     Raises:
         UserError: no document is long enough.
 
-    Source: GPTQ's code, its sampling of C4. A document of exactly `seq_len` tokens ends that code in an error; here it
-        is too short.
+    Source: GPTQ's code, its sampling of C4. That code fails on a document of exactly `seq_len` tokens; here such a
+        document counts as too short.
     """
     draw = random.Random(seed)
     windows: list[Tensor] = []
@@ -86,7 +86,7 @@ def gptq_documents(
             misses = 0
             continue
         misses += 1
-        if misses > 1000 + 20 * n_documents:  # each was drawn by now, but for one in e^20
+        if misses > 1000 + 20 * n_documents:  # P(a given one is still undrawn) < e^-20
             raise UserError(f"calibration: none of {n_documents} documents is longer than {seq_len} tokens")
     return torch.stack(windows)
 
@@ -101,10 +101,10 @@ def awq_packed(tokens_of: Callable[[int], Tensor], n_documents: int, n_samples: 
         n_documents: how many there are.
         n_samples: documents to take.
         seq_len: tokens per window.
-        seed: of the order.
+        seed: seed of the shuffle.
 
     Raises:
-        UserError: there are not so many.
+        UserError: there are too few such documents.
 
     Source: Lin et al., AWQ (arXiv 2306.00978), its code's sampling of the Pile's validation split.
     """
@@ -119,6 +119,6 @@ def awq_packed(tokens_of: Callable[[int], Tensor], n_documents: int, n_samples: 
     if len(taken) < n_samples or joined.numel() < seq_len:
         raise UserError(
             f"calibration: {len(taken)} of {n_documents} documents have 1 to {seq_len} tokens, {joined.numel()} in all;"
-            f" {n_samples} were asked for, and at least one window"
+            f" {n_samples} documents were asked for, and they must fill at least one window"
         )
     return joined[: joined.numel() // seq_len * seq_len].reshape(-1, seq_len)

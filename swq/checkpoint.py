@@ -1,6 +1,6 @@
 """The packed artefact: a quantized model as codes, scales and zero points, and nothing that could be derived.
 
-One safetensors file. Of every quantized linear, by its path in the model, it holds
+One safetensors file. For every quantized linear, by its path in the model, it holds
     <path>.codes        flat uint8, codes packed at n bits each
     <path>.scale        (out, n_groups), as stored
     <path>.zero_point   flat uint8, packed at n bits each
@@ -29,7 +29,7 @@ from swq.quant.packing import pack, unpack
 
 FORMAT = "swq-packed"
 VERSION = 2
-CHANGED = "changed/"  # prefix of tensors that are stored as they are
+CHANGED = "changed/"  # prefix of tensors that are stored unpacked
 
 
 def pack_weight(path: str, weight: QuantizedWeight) -> dict[str, Tensor]:
@@ -45,7 +45,7 @@ def pack_weight(path: str, weight: QuantizedWeight) -> dict[str, Tensor]:
 def unpack_weight(
     path: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...], scheme: Scheme, device: torch.device | None = None
 ) -> QuantizedWeight:
-    """Invert `pack_weight` for a weight of `shape` (out, in), where the tensors are or on another device."""
+    """Invert `pack_weight` for a weight of `shape` (out, in), on `device` or on the tensors' own device."""
     codes, scale, zero_point = (tensors[f"{path}.{part}"].to(device) for part in ("codes", "scale", "zero_point"))
     scale = scale.unsqueeze(-1)
     return QuantizedWeight(
@@ -65,8 +65,8 @@ class Artefact:
         scheme: bits and group size; None where nothing is quantized.
         model_sha256: identity of the model that it was made from.
         shapes: (out, in) of every quantized linear by its path in the model.
-        tensors: the packed tensors; of a loaded artefact each is read from its file when it is asked for.
-        changed: the model's other tensors where they differ (norms, biases), by their path in the model.
+        tensors: the packed tensors; in a loaded artefact each is read from its file on access.
+        changed: the model's other tensors that differ from the original (norms, biases), by their path in the model.
     """
 
     method: str
@@ -82,7 +82,7 @@ class Artefact:
         return unpack_weight(path, self.tensors, self.shapes[path], self.scheme, device)
 
     def bits_per_weight(self) -> float | None:
-        """Return the bits really stored per quantized weight: codes, scales and zero points. None if there is none.
+        """Return the stored bits per quantized weight: codes, scales and zero points. None if nothing is quantized.
 
         Norms and biases replace the model's own of the same size and are not counted.
         """
@@ -108,11 +108,11 @@ class Artefact:
         """Read an artefact.
 
         Raises:
-            UserError: the file is missing, truncated, no artefact, or of another version.
+            UserError: the file is missing, truncated, not an artefact, or of another version.
         """
         names, header = read_header(path)
         if header.get("format") != FORMAT:
-            raise UserError(f"{path} is no {FORMAT} artefact")
+            raise UserError(f"{path} is not a {FORMAT} artefact")
         if header.get("version") != VERSION:
             found = header.get("version")
             raise UserError(f"{path} is an artefact of version {found}; this code reads version {VERSION}")
@@ -127,7 +127,7 @@ class Artefact:
 
     @torch.no_grad()
     def apply(self, model: nn.Module, model_sha256: str) -> None:
-        """Overwrite what differs in `model`: quantized linears by their dequantized weights, one at a time.
+        """Overwrite what differs in `model`: quantized linears with their dequantized weights, one at a time.
 
         Raises:
             UserError: the artefact was made from another model.
@@ -175,7 +175,7 @@ class _Overlay:
 
 @dataclass(frozen=True, eq=False)
 class _OnDisk(Mapping[str, Tensor]):
-    """Tensors of a safetensors file, each read when it is asked for, under other names than in the file."""
+    """Tensors of a safetensors file, each read on access, under other names than in the file."""
 
     path: Path
     names: dict[str, str]
@@ -205,7 +205,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Invert `write_tensors`.
 
     Raises:
-        UserError: the file is missing, truncated or no file of this project.
+        UserError: the file is missing, truncated or not a file of this project.
     """
     names, header = read_header(path)
     return dict(_OnDisk(path, {name: name for name in names})), header
@@ -223,7 +223,7 @@ def read_header(path: Path) -> tuple[list[str], dict[str, Any]]:
         with safe_open(path, framework="pt") as handle:
             header = json.loads((handle.metadata() or {})["swq"])
             if not isinstance(header, dict):
-                raise ValueError("its header is no mapping")
+                raise ValueError("its header is not a mapping")
             return list(handle.keys()), header
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is truncated or not a file of this project ({error})") from error

@@ -14,7 +14,7 @@ class UserError(Exception):
 
 
 def one_of(kind: str, given: object, allowed: Iterable[str]) -> str:
-    """Return one line saying that `given` is no valid `kind`, with the nearest valid name and the whole list."""
+    """Return one line saying that `given` is not a valid `kind`, with the nearest valid name and the whole list."""
     names = sorted(allowed)
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

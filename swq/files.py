@@ -34,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; on success it takes the place of `folder`, on failure it is removed.
 
-    Its name is fixed, so what a killed run left behind is cleared by the next one.
+    Its name is fixed, so the next run clears what a killed run left behind.
 
     Raises:
         UserError: the disk is full.

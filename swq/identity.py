@@ -1,7 +1,7 @@
-"""What a recipe is, as data: so that a result can be told from one of another recipe, today and years later.
+"""A recipe as data, so that results of different recipes can be told apart, today and years later.
 
-Fields at their default are left out. A field that a later version adds, with a default that changes nothing, therefore
-leaves the identity of everything made before as it was.
+Fields at their default are left out. So a later version can add a field whose default changes nothing, and everything
+made before keeps its identity.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def as_data(value: Any) -> Any:
     """Return a value as JSON would hold it; a dataclass by its class's name and the fields not at their default.
 
     Raises:
-        TypeError: it holds something that has no such form.
+        TypeError: it holds something that JSON cannot express.
     """
     if is_dataclass(value) and not isinstance(value, type):
         given = {f.name: as_data(getattr(value, f.name)) for f in fields(value) if not _at_default(value, f)}

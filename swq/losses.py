@@ -34,7 +34,7 @@ def l2(fp_output: Tensor, quant_output: Tensor) -> Tensor:
 def sliced_wasserstein(fp_output: Tensor, quant_output: Tensor, normals: Tensor, block_size: int = 1) -> Tensor:
     """Sliced 1-Wasserstein distance between two sets of tokens, in float32 whatever the inputs are.
 
-    Both outputs are flattened to N samples of dimension D, projected on K unit directions, and sorted per projection;
+    Both outputs are flattened to N samples of dimension D, projected onto K unit directions, and sorted per projection;
     the mean absolute difference of the sorted projections is returned. It is zero for equal sets in any order.
 
     Args:
@@ -71,7 +71,7 @@ class Loss:
         n_projections: directions K per evaluation of the sliced-Wasserstein term.
         sw_block_size: consecutive tokens pooled into one sample by it; 1 is the token-level distance.
         normalised: scale the sliced-Wasserstein term, once per block before training, to the size that the other terms
-            have on the calibration samples: then its weight is its share, whatever the others' units are.
+            have on the calibration samples. Its weight is then its share, whatever the units of the other terms.
     """
 
     weights: dict[str, float] = field(default_factory=lambda: {"mse": 1.0})

@@ -13,10 +13,10 @@ POSITIONS_AT_ONCE = 512  # bounds the float32 copy of the logits
 
 
 def text_windows(token_ids: Tensor, seq_len: int, n_windows: int | None) -> Tensor:
-    """Cut (L,) tokens into the first `n_windows` windows (n, seq_len); all that are complete if None.
+    """Cut (L,) tokens into the first `n_windows` windows (n, seq_len); None takes all complete windows.
 
     Raises:
-        UserError: the text is shorter.
+        UserError: the text is too short.
     """
     available = token_ids.numel() // seq_len
     wanted = available if n_windows is None else n_windows
@@ -30,10 +30,10 @@ def text_windows(token_ids: Tensor, seq_len: int, n_windows: int | None) -> Tens
 
 @torch.no_grad()
 def token_losses(model: nn.Module, windows: Tensor, device: torch.device) -> Tensor:
-    """Return the negative log-likelihood, in nats, of every token but each window's first.
+    """Return the negative log-likelihood, in nats, of every token except each window's first.
 
-    The mean over all of them is the logarithm of the perplexity: every window has as many tokens, so it equals the
-    mean of the windows' means that the GPTQ code takes.
+    The mean over all of them is the logarithm of the perplexity. Every window has the same number of tokens, so it
+    equals the mean of the windows' means that the GPTQ code takes.
 
     Args:
         model: a causal LM.

@@ -12,8 +12,8 @@ from swq.models.weights import n_bytes
 def stream(model: DecoderModel, device: torch.device, budget: int) -> tuple[PreTrainedModel, int]:
     """Make a model whose weights are on disk ready to run on `device`.
 
-    As many blocks as fit stay there. Each of the others is read when it is about to run and let go of afterwards, at
-    every forward pass, so what a model computes does not depend on the budget.
+    As many blocks as fit stay there. In every forward pass, each other block is read just before it runs and freed
+    afterwards. So what the model computes does not depend on the budget.
 
     Args:
         model: its blocks must be empty.
@@ -26,7 +26,7 @@ def stream(model: DecoderModel, device: torch.device, budget: int) -> tuple[PreT
     model.fill_rest(device)
     sizes = [n_bytes(block, model.dtype) for block in model.blocks]
     left = budget - n_bytes(model.model, model.dtype) + sum(sizes)  # what is outside the blocks is there already
-    # One that is read anew needs room as well, unless all stay.
+    # Unless all blocks stay, the one that is being read needs room too.
     resident = len(sizes) if sum(sizes) <= left else max(0, int((left - max(sizes)) // max(sizes)))
     for index, block in enumerate(model.blocks):
         if index < resident:

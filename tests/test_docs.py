@@ -38,7 +38,12 @@ from tests.support.repository import ROOT
 
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "results/README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+    )
 }
 README = PAGES["README.md"]
 EVERYTHING = "\n".join(PAGES.values())
@@ -343,3 +348,20 @@ def test_the_citation_is_whole() -> None:
 def test_the_changelog_begins_with_what_is_not_released() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (.+)$", changelog, re.MULTILINE)[0] == "Unreleased"
+
+
+LISTED = re.findall(
+    r"^\| \[(\w+)\]\(.*\|\s*(\w*)\s*\|$", (ROOT / "results/README.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("suite", "commit"), LISTED)
+def test_results_say_which_commit_made_them(suite: str, commit: str) -> None:
+    records = json.loads((ROOT / f"results/{suite}/provenance.json").read_text(encoding="utf-8"))
+    made_at = {record["provenance"]["git_commit"][:7] for cell in records.values() for record in cell.values()}
+    assert made_at == ({commit} if commit else set())
+    assert all(record["provenance"]["git_clean"] for cell in records.values() for record in cell.values())
+
+
+def test_every_suites_results_are_listed() -> None:
+    assert {suite for suite, _ in LISTED} == {path.name for path in (ROOT / "results").iterdir() if path.is_dir()}

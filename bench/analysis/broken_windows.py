@@ -15,7 +15,7 @@ def is_broken(losses: Array, reference: Array) -> NDArray[np.bool_]:
 
     Args:
         losses: (n_windows, T - 1) in nats.
-        reference: the same.
+        reference: full precision's, of the same shape.
     """
     excess = losses.mean(axis=1, dtype=np.float64) - reference.mean(axis=1, dtype=np.float64)
     broken: NDArray[np.bool_] = excess > np.median(excess) + FAR

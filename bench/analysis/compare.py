@@ -1,4 +1,4 @@
-"""A cell against its base: what it recovers of what the base lost, and which answers changed."""
+"""A cell compared with its base: how much of the base's loss it recovers, and which answers changed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ Pair = tuple[CellResult, CellResult]  # the base, and the cell that is compared 
 
 
 def recovered_by(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> dict[str, Recovery] | None:
-    """Return what cells recover in each measure of what their baselines lost; each cell is a seed.
+    """Return, in each measure, what cells recover of what their baselines lost; each cell is a seed.
 
-    Cells that were not run, whose base or full precision was not, or of which one diverged, are left out; None if that
-    leaves none.
+    A cell is left out if it, its base or full precision was not run or diverged. None if no cell is left.
 
     Raises:
         UserError: cells were scored on different documents.
@@ -48,7 +47,7 @@ def compared(params: Params, results: dict[str, CellResult], keys: SeedGroup) ->
 
 
 def changed_answers(pairs: list[Pair]) -> dict[str, McNemar]:
-    """Return by task, and over all of them, how many documents a cell gets right that its base gets wrong, and back.
+    """Return by task, and over all of them, how many documents a cell gets right and its base wrong, and vice versa.
 
     With several seeds a document counts once: as better if more seeds became right on it than became wrong.
     """

@@ -1,21 +1,22 @@
-"""How much of what quantization lost a cell recovers, with an interval that is paired over items and knows of seeds.
+"""How much a cell recovers of what quantization lost, with an interval that is paired over items and covers seeds.
 
 recovered share = (treated - base) / (reference - base), e.g. (acc(OmniQuant+SW) - acc(OmniQuant)) / (acc(FP) -
 acc(OmniQuant)), on the unweighted mean over strata (tasks, or texts). Every item is scored by reference, base and
 treated alike, and base and treated were made once per seed.
 
-Items and seeds are both drawn from more than were looked at, so both are random effects of a two-way layout without
+Items and seeds are both samples from larger populations, so both are random effects of a two-way layout without
 replication (Searle, Casella, McCulloch, Variance Components, ch. 4). The variance of a mean over items and seeds is
 
     V = V_items + max(0, V_seeds - V_rest)
 
-with V_items the variance between items' means over seeds over the number of items (stratified), V_seeds that between
-seeds' means over their number, and V_rest what both already hold of the interaction. Degrees of freedom are
-Satterthwaite's. Below `MIN_SEEDS` seeds V is V_items alone: the interval is then conditional on these seeds.
+V_items is the variance between items, each averaged over seeds, divided by the number of items (stratified). V_seeds is
+the variance between the seeds' means, divided by the number of seeds. V_rest is the share of the interaction that both
+contain. Degrees of freedom are Satterthwaite's. With fewer than `MIN_SEEDS` seeds, V is V_items alone: the interval is
+then conditional on these seeds.
 
 The interval of the share is Fieller's: all shares r for which (treated - base) - r (reference - base) is not clearly
-different from 0. It is bounded exactly where (reference - base) is clearly different from 0; where that is not clearly
-above 0 there is nothing to take a share of, and it is suppressed.
+different from 0. It is bounded exactly if (reference - base) is clearly different from 0. If that is not clearly above
+0, there is nothing to take a share of, and the share is withheld.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from scipy.optimize import brentq
 Array = NDArray[np.float64]
 LEVEL = 0.95
 MIN_SEEDS = 5
-MIN_DIFFERENT = 10  # items that base and treated must differ in, with some seed; fewer if those are all there are
+MIN_DIFFERENT = 10  # items in which base and treated must differ, with any seed; fewer if there are fewer items
 NOTHING_LOST = "nothing clearly lost"
 FARTHEST = 1e6  # a share beyond this is as good as unbounded
 
@@ -97,7 +98,7 @@ class McNemar:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Means of (gained, lost) and the covariance matrices (2, 2) that make up that of the means."""
+    """Means of (gained, lost), and the (2, 2) matrices that make up their covariance."""
 
     means: Array
     items: Array
@@ -141,20 +142,20 @@ def mean_interval(strata: list[Array]) -> Interval:
 
 
 def mcnemar(gained: Array) -> McNemar:
-    """Test whether chance alone makes as many answers better as worse, exactly.
+    """Test exactly whether chance alone explains how many answers became better and worse.
 
     Args:
-        gained: (n_items,) of right answers gained: 1, 0 or -1, or their sums over seeds, of which the sign counts.
+        gained: (n_items,), right answers gained: 1, 0 or -1, or their sums over seeds, of which only the sign counts.
 
-    Source: McNemar (1947), in its exact form a binomial test of the discordant items; on sums over seeds it is the sign
-    test, for which items are independent though the seeds' answers to one item are not.
+    Source: McNemar (1947), in its exact form a binomial test of the discordant items. On sums over seeds it is the sign
+    test: it needs independent items, but not independent answers of the seeds to one item.
     """
     better, worse = int((gained > 0).sum()), int((gained < 0).sum())
     return McNemar(better, worse, float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0)
 
 
 def _too_few(strata: list[Stratum]) -> str | None:
-    """Say why these items decide nothing, whatever an interval over them says; None if they do."""
+    """Say why these items are too few for an interval to mean anything; None if they are enough."""
     sizes = [len(stratum.reference) for stratum in strata]
     if min(sizes) < 2:  # its variance is unknown
         return "a task or text of one item"

@@ -1,4 +1,4 @@
-"""A suite's scores brought together: one `CellResult` a cell that was run as params.yaml says now."""
+"""A suite's scores: one `CellResult` for each cell that was run with the current params.yaml."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CellResult:
 
     @property
     def diverged(self) -> bool:
-        """Whether some number that was measured is not finite; then nothing is a share of anything."""
+        """Whether some measured number is not finite; then the cell is not compared with others."""
         return self.summary["diverged"]
 
     @property
@@ -51,10 +51,10 @@ class CellResult:
         return None if None in values else fmean(values)
 
     def measure(self, name: str) -> list[Array]:
-        """Return the per-item values of a measure, a stratum a task or a text, higher is better.
+        """Return the per-item values of a measure, one stratum per task or text; higher is better.
 
-        A text's items are its windows: they share no context, while tokens of one window do. A window whose first token
-        a quantized model does not cope with is lost to its end.
+        A text's items are its windows: they share no context, while tokens of one window do. If a quantized model
+        breaks down on a window's first token, the whole window is lost.
         """
         if name == "log_perplexity":
             return [-losses.mean(axis=1, dtype=np.float64) for losses in self.token_losses.values()]
@@ -63,7 +63,7 @@ class CellResult:
 
 
 def load_results(params: Params) -> dict[str, CellResult]:
-    """Read the scores of the suite's cells, of those that were made and scored as params.yaml says now.
+    """Read the scores of those of the suite's cells that were made and scored with the current params.yaml.
 
     Raises:
         UserError: two cells were scored on different data, or by different versions of a task.
@@ -75,7 +75,7 @@ def load_results(params: Params) -> dict[str, CellResult]:
         protocols.setdefault(result.summary["protocol_sha256"], []).append(key)
     if len(protocols) > 1:
         groups = "; ".join(f"{sha[:12]}: {', '.join(keys)}" for sha, keys in protocols.items())
-        raise UserError(f"these cells were scored under different protocols and share no table: {groups}")
+        raise UserError(f"these cells were scored under different protocols and cannot share a table: {groups}")
     return results
 
 
@@ -87,7 +87,7 @@ def _load(params: Params, key: str) -> CellResult | None:
     if records["reconstruct"].get("identity") != params.identity(key):
         return None  # the cell was edited since
     if records["score"]["scored_with"] != params.scored_with():
-        return None  # the protocol was
+        return None  # the protocol was edited since
     with (artefacts / LOSSES).open(newline="") as handle:
         losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
     summary = read_json(scores / SUMMARY)

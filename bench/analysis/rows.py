@@ -1,4 +1,4 @@
-"""Rows of a table: a cell, or the cells that differ in their seeds alone, as one."""
+"""Rows of a table: one cell, or all cells that differ only in their seeds."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Row:
     """One row.
 
     Attributes:
-        keys: its cells, one a seed.
-        name: what its numbers stand under in `metrics.json`.
-        cell: the first of them; what it says but for seeds goes for all.
+        keys: its cells, one per seed.
+        name: the key of its numbers in `metrics.json`.
+        cell: the first of them; everything in it but its seeds holds for all.
         label: its name for people.
         base: the label of the row that it is compared with, if any.
-        results: of those that were run.
+        results: of those cells that were run.
         recovered: in each measure, over the seeds that can be compared; None if none can.
-        changed: the answers that changed against the base, by task; empty likewise.
+        changed: the answers that changed against the base, by task; empty if no seed can be compared.
     """
 
     keys: tuple[str, ...]
@@ -77,11 +77,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """A suite as it was measured: what a table or a plot is made from.
+    """A suite's measurements: what a table or a plot is made from.
 
     Attributes:
-        params: what was asked for.
-        results: of the cells that were run as it says, by key.
+        params: the configuration.
+        results: of the cells that were run with it, by key.
         rows: in the order of the suite's cells, those that were not run included.
     """
 

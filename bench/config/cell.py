@@ -1,4 +1,4 @@
-"""A cell: one row to be, as a configuration gives it and as the library takes it."""
+"""A cell: one run of one method on one model, as a configuration gives it and as the library takes it."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def _build_scheme(value: Any) -> Any:
 
 
 class Cell(Strict):
-    """One row to be. Every cell names a calibration set; methods that need none leave it unread.
+    """One run of one method on one model. Every cell names a calibration set; methods that need none do not read it.
 
-    `preset` says which file of conf/preset/ the cell was composed from; its values stand here, beside it.
+    `preset` names the file of conf/preset/ that the cell was composed from. Its values are already filled in here.
     """
 
     model: str
@@ -83,11 +83,11 @@ class Cell(Strict):
 
     @cached_property
     def recipe(self) -> Recipe:
-        """What the library is asked to do."""
+        """The recipe that the library runs."""
         return Recipe(self.method, self.scheme, self.loss, self.seed, getattr(torch, self.scale_dtype))
 
     def as_data(self) -> dict[str, Any]:
-        """Return what decides the cell's artefact beside its inputs, as JSON would hold it, defaults left out."""
+        """Return what decides the cell's artefact, apart from its inputs, as JSON would hold it; defaults left out."""
         values = {
             "method": as_data(self.method),
             "scheme": as_data(self.scheme),

@@ -26,7 +26,7 @@ OVER = "# Settings put over conf/: "
 
 
 def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> str:
-    """Write params.yaml for `suite`, with settings such as `protocol.limit=50` put over what conf/ says.
+    """Write params.yaml for `suite`. Settings such as `protocol.limit=50` override conf/.
 
     Raises:
         UserError: there is no such suite, conf/ is not valid, or params.yaml holds changes made by hand.
@@ -40,14 +40,14 @@ def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> s
         _refuse_if_edited(read_text(PARAMS))
     named = yaml.safe_load(body).get("suite")
     if named != suite:
-        raise UserError(f"conf/suite/{suite}.yaml calls itself suite {named!r}; it must be {suite!r}, like its file")
+        raise UserError(f"conf/suite/{suite}.yaml says suite: {named!r}; it must be {suite!r}, like its file name")
     parse_section(Params, body, f"conf/ for suite {suite}")
     write_text(PARAMS, f"{HEADER}{_digest(body)}\n{body}")
     return f"params.yaml now holds suite {suite}; `python -m bench run` runs it"
 
 
 def composed(suite: str, overrides: Sequence[str] = ()) -> str:
-    """Return the YAML that conf/ composes to for `suite`, settings put over it."""
+    """Return the YAML that conf/ composes to for `suite` with these overrides."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -75,12 +75,12 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
 
 
 def _why_not(suite: str, said: str) -> str:
-    """Return Hydra's message; in place of its advice to append a value, which would drop what stands beside it."""
+    """Return Hydra's message, without its advice to append a value: that would drop the values beside it."""
     given = re.match(r"Could not override '([^']*)'", said)
     if given:
         return (
-            f"setting {given[1]!r}: conf/ holds no such value to put another over; what a grid or a preset fills in is"
-            f" changed in conf/suite/{suite}.yaml"
+            f"setting {given[1]!r}: conf/ holds no such value to override; values of a grid or a preset are changed"
+            f" in conf/suite/{suite}.yaml"
         )
     return f"conf/ does not compose: {said}"
 
@@ -93,19 +93,19 @@ def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def overrides_of(text: str) -> list[str]:
-    """Return the settings that a params.yaml was composed with beside its suite."""
+    """Return the overrides that a params.yaml was composed with."""
     found = [line.removeprefix(OVER) for line in text.splitlines()[:2] if line.startswith(OVER)]
     return shlex.split(found[0]) if found else []
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a params.yaml has to do with conf/.
+    """How a params.yaml relates to conf/.
 
     Attributes:
-        by_hand: somebody edited it since it was composed, or it never was.
-        current: what conf/ composes to now for its suite and settings; empty where it names no suite of conf/.
-        same: it says what `current` says, whatever its keys' order and its comments.
+        by_hand: somebody edited it after it was composed, or it was never composed.
+        current: what conf/ composes to now for its suite and overrides; empty if conf/ has no such suite.
+        same: it holds the same values as `current`; the order of keys and comments do not count.
     """
 
     by_hand: bool
@@ -138,13 +138,13 @@ def _digest(body: str) -> str:
 
 
 def _refuse_if_edited(text: str) -> None:
-    """Raise where `text` holds what neither a composition wrote nor conf/ says anyway."""
+    """Raise if `text` was edited by hand and conf/ does not compose to the same values."""
     if _as_composed(text):
         return
     try:
         origin = origin_of(text)
     except UserError as error:
-        raise UserError(f"{error}; it was edited by hand: mend it, or compose with --force to drop it") from error
+        raise UserError(f"{error}; it was edited by hand: correct it, or compose with --force to drop it") from error
     if origin.same:
         return
     first, _, body = text.partition("\n")
@@ -156,5 +156,5 @@ def _refuse_if_edited(text: str) -> None:
     lines = "\n".join(difference)
     raise UserError(
         "params.yaml was edited by hand; move the change into conf/, or compose with --force to drop it."
-        " What conf/ says now, and what params.yaml says:\n" + lines
+        " The difference between conf/ (-) and params.yaml (+):\n" + lines
     )

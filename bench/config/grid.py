@@ -1,4 +1,4 @@
-"""Cells by the dozen: every model at every scheme with every method, from a few lines of conf/."""
+"""Many cells from a few lines of conf/: every model at every scheme with every method."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ KEYS = ("models", "schemes", "seeds", "rows")
 
 
 def expand(suite: str, grid: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the cells of a grid, model by model, and whose lost accuracy each is meant to recover.
+    """Return the cells of a grid, model by model, and the base of each: the cell whose lost accuracy it should recover.
 
-    A grid is a list of parts. Each crosses its `models` with its `schemes` (none: cells without one), its `rows` and
-    its `seeds` (none: cells with the seed that they say themselves). A row is a cell without model, scheme and seed, in
-    whose strings `{model}`, `{scheme}` and `{seed}` are filled in. Its `base` names another row of the part, or one
-    without seeds of a part before. A cell's key is SUITE-MODEL-SCHEME-ROW-sSEED.
+    A grid is a list of parts. Each part crosses its `models`, `schemes`, `rows` and `seeds`. Without `schemes`, its
+    cells have no scheme. Without `seeds`, they keep the seed that they name themselves. A row is a cell without model,
+    scheme and seed; `{model}`, `{scheme}` and `{seed}` are filled into its strings. Its `base` names another row of the
+    same part, or a row without seeds of an earlier part. A cell's key is SUITE-MODEL-SCHEME-ROW-sSEED.
 
     Raises:
         UserError: the grid has another shape, or makes a cell twice.
@@ -30,7 +30,7 @@ def expand(suite: str, grid: Any) -> tuple[dict[str, Any], dict[str, str]]:
             where = f"grid.{place}.rows.{row}"
             key = _key(suite, model, scheme, row, seed)
             if key in cells:
-                raise UserError(f"grid.{place}: cell {key} is there already")
+                raise UserError(f"grid.{place}: cell {key} is already defined")
             base = settings.get("base")
             cells[key] = _cell(where, {k: v for k, v in settings.items() if k != "base"}, model, scheme, seed)
             if base in part["rows"]:
@@ -38,7 +38,7 @@ def expand(suite: str, grid: Any) -> tuple[dict[str, Any], dict[str, str]]:
             elif base is not None:
                 baselines[key] = _key(suite, model, scheme, base, None)
                 if baselines[key] not in cells:
-                    raise UserError(f"{where}: base {base!r} is no row of the part, nor of one before")
+                    raise UserError(f"{where}: base {base!r} is not a row of this part or an earlier one")
     order = list(dict.fromkeys(cell["model"] for cell in cells.values()))
     return dict(sorted(cells.items(), key=lambda item: order.index(item[1]["model"]))), baselines
 
@@ -70,9 +70,7 @@ def _filled(where: str, value: Any, names: dict[str, Any]) -> Any:
 def _check(place: int, part: Any) -> None:
     if not isinstance(part, dict) or not {"models", "rows"} <= part.keys() <= set(KEYS):
         given = f" (given: {', '.join(map(str, part))})" if isinstance(part, dict) else ""
-        raise UserError(
-            f"grid.{place}: must be a mapping with models, rows and, where wanted, schemes and seeds{given}"
-        )
+        raise UserError(f"grid.{place}: must be a mapping with models, rows and, optionally, schemes and seeds{given}")
     for key, kind, example in (("models", str, "my-model"), ("schemes", str, "w3a16g64"), ("seeds", int, "1, 2, 3")):
         values = part.get(key)
         if key in part and not (isinstance(values, list) and values and all(type(value) is kind for value in values)):
@@ -84,4 +82,4 @@ def _check(place: int, part: Any) -> None:
             raise UserError(f"grid.{place}.rows.{row}: a row's name and its base must be text")
         for key in {"model", "scheme", "seed"} & settings.keys():
             if key != "seed" or "seeds" in part:
-                raise UserError(f"grid.{place}.rows.{row}: {key} is said by the part's {key}s; leave it out here")
+                raise UserError(f"grid.{place}.rows.{row}: {key} is set by the part's {key}s; leave it out here")

@@ -11,15 +11,15 @@ from bench.config.seeds import SeedGroup
 
 
 def label(cell: Cell) -> str:
-    """Return a cell's name for people; cells that differ in numbers alone share it."""
+    """Return a cell's name for people; cells that differ only in numbers share it."""
     return f"{cell.method.label} + SW" if cell.has_sw else cell.method.label
 
 
 def labels(params: Params) -> dict[str, str]:
-    """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; rows that share it add from their keys."""
+    """Return every cell's name for people, e.g. `OmniQuant (LET) + SW`; rows that share it add a part of their keys."""
     groups = params.seed_groups()
     names = {keys: (label(cell := params.cells[keys[0]]), cell.scheme, cell.model) for keys in groups}
-    twins = [name for name, count in Counter(names.values()).items() if count > 1]  # epochs or weights apart
+    twins = [name for name, count in Counter(names.values()).items() if count > 1]  # differ in epochs or weights
     called = {
         keys: f"{names[keys][0]} ({_own_part(params, keys)})" if names[keys] in twins else names[keys][0]
         for keys in groups
@@ -28,7 +28,7 @@ def labels(params: Params) -> dict[str, str]:
 
 
 def row_name(params: Params, keys: SeedGroup) -> str:
-    """Return a row's first key, without the seed that a grid puts behind it if that is no other row's name."""
+    """Return a row's first key. The seed that a grid appends is left out, unless another row has that name."""
     if len(keys) == 1:
         return keys[0]
 
@@ -40,7 +40,7 @@ def row_name(params: Params, keys: SeedGroup) -> str:
 
 
 def _own_part(params: Params, keys: SeedGroup) -> str:
-    """Return a row's key without what the table says anyway: suite, model, scheme and seed."""
+    """Return a row's key without what the table already shows: suite, model, scheme and seed."""
     cell, key = params.cells[keys[0]], row_name(params, keys)
     for part in (params.suite, cell.model, cell.scheme):
         key = key.removeprefix(f"{part}-")

@@ -1,6 +1,6 @@
 """The configuration as a whole. `params.yaml` is read here and nowhere else.
 
-Unknown keys and impossible values end in one line that names the key, the value and what is allowed.
+For unknown keys and impossible values, a one-line error names the key, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
-        """Every name that one section takes from another is there and fits."""
+        """Check that every name that one section takes from another exists and fits."""
         self._check_trainings()
         self._check_calibrations()
         self._check_protocol()
@@ -91,7 +91,7 @@ class Params(Strict):
                 raise mistake(f"report.baselines.{key}: the suite has no full-precision cell of model {model}")
 
     def _check_comparable(self, key: str, baseline: str) -> None:
-        """A share of what another scheme or another model lost would mean nothing."""
+        """Check that a base fits: a share of what another scheme or another model lost would mean nothing."""
         cell, base = self.cells[key], self.cells[baseline]
         if key == baseline:
             raise mistake(f"report.baselines.{key}: a cell cannot be its own base")
@@ -121,7 +121,7 @@ class Params(Strict):
         return {"protocol": self.protocol.as_data(), "corpus": self.corpora[self.protocol.corpus].as_data()}
 
     def seed_groups(self) -> list[SeedGroup]:
-        """Return the cells that differ in their seeds alone, together: one group is one row of a table."""
+        """Return groups of cells that differ only in their seeds: one group is one row of a table."""
         return seed_groups(self.cells, self.calibrations)
 
     @property

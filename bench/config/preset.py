@@ -1,4 +1,4 @@
-"""Cells filled up from a preset: a published recipe in conf/preset/."""
+"""Cells completed from a preset: a published recipe in conf/preset/."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PRESETS = Path("conf/preset")
 
 
 def with_preset(key: str, cell: Any) -> Any:
-    """Return a cell filled up with what its preset says; of `method` and `loss`, setting by setting.
+    """Return a cell completed with its preset's values. `method` and `loss` are completed setting by setting.
 
-    A cell that names another method than its preset takes nothing from the preset's. Inside them nothing is merged: a
-    cell's `weights` or `start` stands alone.
+    A cell that names a different method takes no settings from the preset's method. A setting is not merged any
+    further: a cell's `weights` or `start` replaces the preset's.
     """
     if not isinstance(cell, dict) or cell.get("preset") is None:
         return cell

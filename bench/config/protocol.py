@@ -14,23 +14,23 @@ from swq.errors import one_of
 class ScoredText(Strict):
     """How one text is cut into windows.
 
-    `windows` takes the first `n_windows` non-overlapping ones of the joined text (null: all), as GPTQ's code does with
-    WikiText2; `gptq-documents` one window each of `n_windows` random documents, as it does with C4.
+    `windows` takes the first `n_windows` non-overlapping windows of the joined text (null: all), as GPTQ's code does
+    with WikiText2. `gptq-documents` takes one window from each of `n_windows` random documents, as it does with C4.
     """
 
     sampling: Literal["windows", "gptq-documents"] = "windows"
-    n_windows: int | None = Field(default=None, ge=2)  # of one alone no interval is known
+    n_windows: int | None = Field(default=None, ge=2)  # one window alone gives no interval
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _documents_are_counted(self) -> ScoredText:
         if self.sampling == "gptq-documents" and self.n_windows is None:
-            raise mistake("sampling gptq-documents needs n_windows (C4's published numbers: 256)")
+            raise mistake("sampling gptq-documents needs n_windows (published C4 numbers use 256)")
         return self
 
 
 class Perplexity(Strict):
-    """Perplexity by the GPTQ protocol, on each of some texts of the protocol's corpus."""
+    """Perplexity by the GPTQ protocol, on texts of the protocol's corpus."""
 
     seq_len: int = Field(ge=2)
     texts: dict[Name, ScoredText] = Field(min_length=1)
@@ -56,7 +56,7 @@ class Protocol(Strict):
             if task not in TASKS:
                 raise mistake(one_of("task", task, TASKS))
         if len(set(self.tasks)) < len(self.tasks):
-            raise mistake("tasks: each may be named once")
+            raise mistake("tasks: each may be named only once")
         if self.task_versions is not None and set(self.task_versions) != set(self.tasks):
             raise mistake("task_versions: must name every task of the protocol, and no other")
         return self

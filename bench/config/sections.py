@@ -34,7 +34,7 @@ class Training(Strict):
 class Calibration(Strict):
     """Calibration tokens: `n_samples` windows of `seq_len` tokens; `seed` decides which.
 
-    `sampling` names how (swq/calibration.py): `windows` is ours, the others are those of the published recipes.
+    `sampling` names the method (swq/calibration.py): `windows` is ours, the others are those of the published recipes.
     """
 
     model: str
@@ -47,14 +47,14 @@ class Calibration(Strict):
 
 
 class Runtime(Strict):
-    """Where and with how many threads. Both decide the last bits of a result, so both are pinned and recorded."""
+    """The device and the number of threads. Both affect the last bits of a result, so both are pinned and recorded."""
 
     device: Literal["auto", "cpu", "gpu"]
     threads: int = Field(ge=1)
 
 
 class Report(Strict):
-    """What the tables compare: each cell with the one whose loss it is meant to recover."""
+    """What the tables compare: each cell with the one whose lost accuracy it is meant to recover."""
 
     baselines: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()

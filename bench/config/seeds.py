@@ -1,4 +1,4 @@
-"""Which cells are the same but for their seeds, and whether these are as many trainings."""
+"""Which cells differ only in their seeds, and whether each of them is a training of its own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from swq.identity import fingerprint
 
 Cells = Mapping[str, Cell]
 Calibrations = Mapping[str, Calibration]
-SeedGroup = tuple[str, ...]  # keys of cells that differ in their seeds alone
+SeedGroup = tuple[str, ...]  # keys of cells that differ only in their seeds
 
 
 def seed_groups(cells: Cells, calibrations: Calibrations) -> list[SeedGroup]:
-    """Return the cells that differ in their seed and their calibration's alone, together, in the order of the cells."""
+    """Return groups of cells that differ only in their own seed and their calibration's, in the order of the cells."""
     found: dict[str, list[str]] = {}
     for key, cell in cells.items():
         found.setdefault(_identity_but_for_seeds(cell, calibrations[cell.calibration]), []).append(key)
@@ -30,11 +30,11 @@ def _identity_but_for_seeds(cell: Cell, calibration: Calibration) -> str:
 
 
 def check_seeds(cells: Cells, calibrations: Calibrations, baselines: Mapping[str, str]) -> None:
-    """Check that a group's cells are as many trainings, and so are their bases where these are trained.
+    """Check that each cell of a group is a training of its own, and so is each of their bases if these are trained.
 
     Raises:
-        PydanticCustomError: a cell stands there twice, or again with a seed that decides nothing, or one training is
-            the base of several.
+        PydanticCustomError: a cell is there twice, or again with a seed that has no effect, or one training is the base
+            of several.
     """
     seeds = {key: (cell.seed, calibrations[cell.calibration].seed) for key, cell in cells.items()}
     for keys in seed_groups(cells, calibrations):
@@ -42,27 +42,27 @@ def check_seeds(cells: Cells, calibrations: Calibrations, baselines: Mapping[str
             for other in keys[:place]:
                 _check_twin(key, other, cells, seeds)
             if (key in baselines) != (keys[0] in baselines):
-                message = f"report.baselines: {keys[0]} and {key} are seeds of one row; both need a base, or none"
+                message = f"report.baselines: {keys[0]} and {key} are seeds of one row; both need a base, or neither"
                 raise mistake(message)
         for key in keys if len(keys) > 1 else ():
             base = baselines.get(key)
             if base is not None and cells[base].method.needs_calibration and seeds[base] != seeds[key]:
-                message = f"report.baselines.{key}: {base} has other seeds; each seed of a row needs a base of its own"
+                message = f"report.baselines.{key}: {base} has other seeds; each seed of a row needs its own base"
                 raise mistake(message)
 
 
 def _check_twin(key: str, other: str, cells: Cells, seeds: Mapping[str, tuple[int, int]]) -> None:
-    """Check that cell `key` is another training than `other`, a cell of its group."""
+    """Check that cell `key` is not the same training as `other`, a cell of its group."""
     if seeds[other] == seeds[key]:
-        raise mistake(f"cells.{key}: it is {other} again, with the same seed and its calibration's")
+        raise mistake(f"cells.{key}: it repeats {other}, with the same seed and the same calibration seed")
     if _drawn_by(cells[other], seeds[other]) == _drawn_by(cells[key], seeds[key]):
         raise mistake(
-            f"cells.{key}: it is {other} again, with a seed that decides nothing: by a cell's own seed SW and TesseraQ"
-            " draw; OmniQuant and AWQ by their calibration's alone, RTN and FP by none"
+            f"cells.{key}: it repeats {other}, with another seed that has no effect. SW and TesseraQ use a cell's own"
+            " seed; OmniQuant and AWQ use only their calibration's, RTN and FP use none"
         )
 
 
 def _drawn_by(cell: Cell, seeds: tuple[int, int]) -> tuple[int | None, int | None]:
-    """Return a cell's own seed and its calibration's, each only if something is drawn by it."""
+    """Return a cell's own seed and its calibration's, each only if it has an effect."""
     own, sample = seeds
     return own if cell.has_sw or cell.method.draws else None, sample if cell.method.needs_calibration else None

@@ -30,7 +30,7 @@ class PackagedModel(Strict):
 
 
 class FolderModel(Strict):
-    """A transformers folder on this machine, used where it lies."""
+    """A transformers folder on this machine, used in place."""
 
     source: Literal["folder"]
     path: Path
@@ -59,8 +59,8 @@ class FolderCorpus(Strict):
 class HubRepository(Strict):
     """A repository on the Hugging Face hub at one commit.
 
-    A revision is a commit; or a pull request, where a conversion to safetensors waits, and then `commit` says where
-    that must stand.
+    A revision is a commit or a pull request, for models that have safetensors only there. For a pull request, `commit`
+    says which commit it must be at.
     """
 
     repo: Repository
@@ -70,7 +70,7 @@ class HubRepository(Strict):
     @model_validator(mode="after")
     def _pinned(self) -> HubRepository:
         if self.revision.startswith("refs/") and self.commit is None:
-            message = f"revision {self.revision} moves; say which commit it must be, by 7 digits of its hash or more"
+            message = f"revision {self.revision} can move; give its commit too, by 7 or more digits of its hash"
             raise mistake(message)
         return self
 
@@ -90,7 +90,7 @@ class HubDataset(HubRepository):
 class HubCorpus(Strict):
     """Texts (the `text` field of each record) and tasks from the hub.
 
-    Calibration passages that overlap with anything scored are left in: published numbers come from what they come from.
+    Calibration passages that overlap with anything scored are kept, because published numbers were made with them.
     """
 
     source: Literal["hub"]
@@ -107,7 +107,7 @@ class HubCorpus(Strict):
         return self
 
 
-OWN_TEXTS = ("calibration", "perplexity")  # of a corpus that is no hub's
+OWN_TEXTS = ("calibration", "perplexity")  # of a corpus that is not from the hub
 
 
 def text_names(corpus: PackagedCorpus | FolderCorpus | HubCorpus) -> tuple[str, ...]:

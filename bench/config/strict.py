@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 def mistake(message: str) -> PydanticCustomError:
-    """Return the error to raise in a validator; it is shown behind its place in the file."""
+    """Return the error to raise in a validator; it is shown after its place in the file."""
     return PydanticCustomError("mistake", "{message}", {"message": message})
 
 
 def spelled(pattern: str, otherwise: str) -> AfterValidator:
-    """Return a validator of text that must match `pattern` as a whole; a message says `otherwise`."""
+    """Return a validator of text that must match `pattern` as a whole; `otherwise` is its error message."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -37,7 +37,7 @@ Name = Annotated[str, spelled(r"[A-Za-z0-9_-]+", "may hold letters, digits, '_' 
 
 
 class Strict(BaseModel):
-    """A section that refuses keys it does not know."""
+    """A section that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -91,7 +91,7 @@ class _UniqueKeys(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value!r} stands there twice")
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value!r} is there twice")
             seen.add(key.value)
         return node
 
@@ -100,11 +100,11 @@ def parse_yaml(text: str, called: str) -> Any:
     """Return what YAML text holds; messages call it `called`.
 
     Raises:
-        UserError: it is no YAML, or a mapping holds a key twice.
+        UserError: it is not YAML, or a mapping holds a key twice.
     """
     try:
         return yaml.load(text, _UniqueKeys)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         what = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise UserError(f"{called} is not valid YAML: {what}") from error
 
@@ -129,7 +129,7 @@ def check_keys(given: dict[str, Any], allowed: Iterable[str]) -> None:
 
 
 def reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Let a UserError raised while a value is built carry the value's place in the file."""
+    """Make a UserError that is raised while a value is built name the value's place in the file."""
 
     def wrapped(value: Any) -> T:
         try:
@@ -143,7 +143,7 @@ def reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
 def one_line(error: ValidationError) -> str:
     """Say the first thing that is wrong, and how many more there are."""
     first = error.errors()[0]
-    # Discriminated unions put the chosen tag into the path; it is no key of the file.
+    # Discriminated unions put the chosen tag into the path; it is not a key of the file.
     parts = [str(part) for part in first["loc"] if part != "[key]"]
     if parts[0:1] in (["models"], ["corpora"]) and len(parts) > 2:
         del parts[2]

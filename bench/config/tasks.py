@@ -12,9 +12,9 @@ class Task:
     Attributes:
         definition: lm-eval's YAML file, relative to its folder of tasks.
         split: the split it is scored on.
-        short: its name over a column.
-        n_documents: of that split, official count.
-        n_choices: of most of its documents.
+        short: its name in a column header.
+        n_documents: official number of documents in that split.
+        n_choices: number of choices of most of its documents.
     """
 
     definition: str

@@ -1,4 +1,4 @@
-"""A fetched model: where its weights lie, and the hashes that identify it."""
+"""A fetched model: where its weights are, and the hashes that identify it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HUB = "hub:"
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What fetch-model leaves behind.
+    """What fetch-model writes.
 
     Attributes:
         weights: the transformers folder, relative to the repository or absolute; or hub:REPO@COMMIT, so that the record
@@ -59,7 +59,7 @@ class ModelRecord:
         """The transformers folder.
 
         Raises:
-            UserError: the hub's cache does not hold it any more.
+            UserError: the hub's cache no longer holds it.
         """
         if not self.weights.startswith(HUB):
             return Path(self.weights)

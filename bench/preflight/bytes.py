@@ -1,4 +1,4 @@
-"""What a cell takes of memory and disk, in bytes, by formulas over its model's shapes. Letters as in seconds.py."""
+"""The memory and disk that a cell needs, in bytes, by formulas over its model's shapes. Letters as in seconds.py."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def host_bytes(shapes: Shapes, work: Work) -> float:
 
 
 def reconstruct_device_bytes(shapes: Shapes, work: Work) -> float:
-    """Bytes of GPU memory while reconstructing: a float32 block, `state_bytes` per quantized weight, 4 tensors as large
-    as the largest linear in passing, the moments of a search, and a batch's activations."""
+    """Bytes of GPU memory while reconstructing: a float32 block, `state_bytes` per quantized weight, 4 temporary
+    tensors as large as the largest linear, the moments of a search, and a batch's activations."""
     if not work.bits:
         return CONTEXT
     weights = FLOAT * shapes.block_parameters + work.state_bytes * shapes.quantized + 4 * FLOAT * shapes.largest
@@ -37,7 +37,7 @@ def reconstruct_device_bytes(shapes: Shapes, work: Work) -> float:
 
 def batch_bytes(shapes: Shapes, work: Work) -> float:
     """Bytes of a batch of B samples: about 16 tensors B T C and 6 of the widest channels kept for the gradient, two
-    B x heads x T x T of the attention (none, if its kernel writes out no scores), and 4 float32 B T C of the loss."""
+    B x heads x T x T of the attention (none if its kernel does not store scores), and 4 float32 B T C of the loss."""
     samples = min(work.samples, max((phase.samples for phase in work.phases), default=1))
     tokens, element = samples * work.tokens, 2 if work.half else FLOAT
     kept = tokens * (16 * shapes.hidden + 6 * shapes.widest) * element

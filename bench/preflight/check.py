@@ -1,4 +1,4 @@
-"""check: everything that can be known to be wrong before hours are spent on it."""
+"""check: find every mistake that can be found before hours are spent on a run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def check(params: Params, keys: Collection[str] | None = None) -> str:
-    """Check each cell against its model's shapes, for the models whose configuration is at hand or on the hub.
+    """Check each cell against its model's shapes, for models whose configuration is on this machine or on the hub.
 
-    `keys` names the cells that are going to run; None means all.
+    `keys` names the cells that will run; None means all.
 
     Raises:
         UserError: a scheme does not fit a model, or a text window is longer than a model's context.
@@ -42,41 +42,41 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
         _check_schemes(params, name, model)
         _check_lengths(params, name, model)
     later = "".join(_notes(params, keys))
-    later += f"; not compared with the shapes of every model: {'; '.join(unknown)}" if unknown else ""
+    later += f"; shapes not checked for every model: {'; '.join(unknown)}" if unknown else ""
     cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
     return f"params.yaml is valid: suite {params.suite}, {cells} cells: {_few(keys)}{later}"
 
 
 def _few(keys: Collection[str]) -> str:
-    """Return names in a line that people read to its end."""
+    """Return the first names, and how many more there are."""
     shown = list(keys)[:FEW]
     return ", ".join(shown) + (f" and {len(keys) - FEW} more" if len(keys) > FEW else "")
 
 
 def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
-    """Say what is no mistake in the file, but would still surprise."""
+    """Say what is not a mistake in the file, but would still surprise."""
     from bench.runtime import has_gpu
 
     half = [key for key in keys if params.cells[key].precision == "16-mixed"]
     if half and not has_gpu(params.runtime):
-        yield f"; there is no GPU here, which precision 16-mixed needs (else add precision: 32-true): {_few(half)}"
+        yield f"; precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {_few(half)}"
     if CONF.is_dir() and PARAMS.is_file():
         yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
 
 
 def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
-    """Say that params.yaml differs from conf/, and what takes over the one or drops the other."""
+    """Say that params.yaml differs from conf/, and which command adopts or drops the difference."""
     try:
         origin = origin_of(text)
     except UserError as error:
-        yield f"; conf/ says something else by now: {error}"
+        yield f"; it cannot be compared with conf/: {error}"
         return
     compose = f"`python -m bench compose {shlex.join([suite, *overrides_of(text)])}"
     if not origin.same:
         yield (
-            f"; it was edited by hand: move that into conf/, or {compose} --force` drops it"
+            f"; it was edited by hand: move the change into conf/, or {compose} --force` drops it"
             if origin.by_hand
-            else f"; conf/ says something else by now: {compose}` takes it over"
+            else f"; conf/ has changed since it was composed: {compose}` updates it"
         )
 
 

@@ -1,4 +1,4 @@
-"""What one cell costs: its stages in seconds, its peaks of memory and its place on disk."""
+"""What one cell costs: the seconds of its stages, its peak memory and its disk space."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Cost:
         host: bytes, peak of host memory.
         reconstruct_device: bytes, peak of GPU memory while reconstructing.
         score_device: the same while scoring, all weights on the card.
-        disk: bytes that stay.
+        disk: bytes that stay on disk.
     """
 
     reconstruct: float
@@ -54,7 +54,7 @@ def cost(params: Params, cell: Cell, shapes: Shapes, rates: Rates) -> Cost:
 
 
 def window_tokens(protocol: Protocol, vocabulary: int) -> int:
-    """Tokens of all perplexity windows; a text that is scored whole is taken to be as long as WikiText-2's."""
+    """Tokens of all perplexity windows; a text that is scored whole is assumed to be as long as WikiText-2's."""
     lengths = (text.n_windows for text in protocol.perplexity.texts.values())
     return sum(n * protocol.perplexity.seq_len if n else TEXT_TOKENS[vocabulary > 50_000] for n in lengths)
 
@@ -66,5 +66,5 @@ def task_tokens(protocol: Protocol) -> int:
 
 
 def n_passes(protocol: Protocol, windows: int) -> float:
-    """Forward passes: one a window, and one a batch of documents with one of their choices."""
+    """Forward passes: one per window, and one per batch of documents with one of their choices."""
     return windows / protocol.perplexity.seq_len + task_tokens(protocol) / CHOICE_TOKENS / protocol.batch_size

@@ -4,7 +4,7 @@ Time is checked against two published figures, OmniQuant's own (arXiv 2308.13137
 tokens, 20 epochs, autocast, one A100-80G): 1.1 h for LLaMA-7B and 2.2 h for 13B. tests/test_estimate.py holds the
 formulas to within a factor of 2 of them. For TesseraQ there is no published time to check against, nor for AWQ's search
 by second moments. The formulas are in bench/preflight/seconds.py and
-bench/preflight/bytes.py, what a cell asks for in bench/preflight/workload.py.
+bench/preflight/bytes.py, the work of a cell is counted in bench/preflight/workload.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.render.table import Table
 
 FEW = 12  # cells that get a row each
 HOUR = 3600.0
-# Bytes of the larger files on the hub; another is taken for 10 MB
+# Bytes of the larger files on the hub; any other is assumed to be 10 MB
 FILE_BYTES = {
     "en/c4-train.00000-of-01024.json.gz": 320e6,
     "en/c4-validation.00000-of-00008.json.gz": 40e6,
@@ -34,7 +34,7 @@ def estimate(params: Params, keys: Iterable[str], rates: Rates = Rates()) -> str
     """Return a page in Markdown: hours, memory and disk of the cells `keys`, on one GPU with the given rates.
 
     Raises:
-        UserError: a model's configuration cannot be had, from its folder or from the hub.
+        UserError: a model's configuration is neither in its folder nor on the hub.
     """
     keys = list(keys)
     shapes = {name: shapes_of(params, name) for name in dict.fromkeys(params.cells[key].model for key in keys)}
@@ -43,10 +43,9 @@ def estimate(params: Params, keys: Iterable[str], rates: Rates = Rates()) -> str
     return "\n\n".join(
         [
             f"Suite `{params.suite}`, {len(keys)} of {len(params.cells)} cells, one after another on one GPU.",
-            "This is arithmetic, not a measurement: it can be off by a factor of 2, and by more on a card that is not"
-            " like the one assumed. Checked against OmniQuant's published times only (LLaMA-7B 1.1 h, 13B 2.2 h; 128 x"
-            " 2048 tokens, 20 epochs, half precision, one A100-80G); for TesseraQ there is no published time to check"
-            " against.",
+            "This is arithmetic, not a measurement: it can be off by a factor of 2, and by more on a GPU that differs"
+            " from the one assumed. It was checked only against OmniQuant's published times (LLaMA-7B 1.1 h, 13B 2.2 h;"
+            " 128 x 2048 tokens, 20 epochs, half precision, one A100-80G); there is no published time for TesseraQ.",
             _assumed(rates),
             _cells_table(params, costs),
             _disk_table(fetched, sum(c.disk for c in costs.values())),
@@ -71,7 +70,7 @@ def download_bytes(params: Params, keys: list[str], shapes: dict[str, Shapes]) -
 
 
 def _cells_table(params: Params, costs: dict[str, Cost]) -> str:
-    """A row per cell, or per model and method where the cells are many; hours and disk add up, memory is the peak."""
+    """A row per cell, or per model and method if there are many cells. Hours and disk are sums, memory is the peak."""
     called, few = labels(params), len(costs) <= FEW
     groups: dict[tuple[str, ...], list[Cost]] = {}
     for key, one in costs.items():
@@ -105,7 +104,7 @@ def _assumed(rates: Rates) -> str:
     return (
         f"Assumed: {rates.half / 1e12:g} and {rates.single / 1e12:g} TFLOP/s in half and single precision,"
         f" {rates.memory / 1e9:g} GB/s of GPU memory, {rates.transfer / 1e9:g} GB/s to the GPU,"
-        f" {rates.disk / 1e9:g} GB/s from disk; a GPU of {rates.capacity / GIB:.0f} GiB, where blocks that do not fit"
-        f" while scoring are read again at every pass, at {rates.reread / 1e9:g} GB/s. Memory is the peak of a cell, on"
-        " the host that of its reconstruction. Fetching and calibrating are not counted."
+        f" {rates.disk / 1e9:g} GB/s from disk, and a GPU of {rates.capacity / GIB:.0f} GiB. While scoring, blocks that"
+        f" do not fit are read again in every forward pass, at {rates.reread / 1e9:g} GB/s. Memory is the peak of a"
+        " cell; host memory is that of its reconstruction. Fetching and calibrating are not counted."
     )

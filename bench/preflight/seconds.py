@@ -17,13 +17,13 @@ from swq.quant.clip import N_CANDIDATES as N_RANGES
 
 FLOAT = 4  # bytes of a float32
 STORED = 2  # bytes of a checkpoint's parameter
-CASTS = 3  # passes more under autocast: weights to half precision (1 read, 1/2 written), their gradients back
+CASTS = 3  # more passes under autocast: weights to half precision (1 read, 1/2 written), their gradients back
 MOMENT_PASSES = 10  # reads and writes of a linear's second moments to add those of one more sample
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a card and its host do, as assumed for a card like an A100: of its data sheet's figures what is left in use.
+    """Assumed speeds of a GPU like an A100 and of its host: what is reached in practice of the data sheet's figures.
 
     Attributes:
         half: FLOP/s of half-precision products; a third of the 312e12 of the data sheet.
@@ -32,10 +32,10 @@ class Rates:
         transfer: bytes/s between host and card, not pinned.
         disk: bytes/s at which safetensors are read.
         normals: standard normals/s that the host draws for the sliced-Wasserstein directions.
-        reread: bytes/s at which blocks that do not fit the card are read again while scoring, from memory that caches
-            their files.
+        reread: bytes/s at which blocks that do not fit the card are read again while scoring. Their files are cached in
+            host memory.
         capacity: bytes of the card's memory.
-        startup: s a stage takes before anything is computed: imports, opening and hashing files.
+        startup: seconds that a stage takes before anything is computed: imports, opening and hashing files.
     """
 
     half: float = 100e12
@@ -53,7 +53,7 @@ class Rates:
         return self.half if half else self.single
 
 
-# Two cores of a server without a GPU, as measured for one of the bundled suite's blocks; where others differ, a run
+# Two cores of a server without a GPU, as measured for one of the bundled suite's blocks. On another machine, a run
 # corrects the time that it shows by what it measures.
 CPU = Rates(half=100e9, single=100e9, memory=20e9, transfer=20e9, reread=20e9, capacity=0, startup=8)
 
@@ -64,7 +64,7 @@ def forward_flops(shapes: Shapes, tokens: int, seq_len: int) -> float:
 
 
 def pass_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
-    """Seconds of all samples through one block without gradient, in from the host and out again: 2 N T C floats."""
+    """Seconds of all samples through one block without gradient, copied from the host and back: 2 N T C floats."""
     tokens = work.samples * work.tokens
     copied = 2 * tokens * shapes.hidden * FLOAT
     return forward_flops(shapes, tokens, work.tokens) / rates.products(work.half) + copied / rates.transfer
@@ -128,7 +128,7 @@ def reconstruct_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
 
 
 def streamed_bytes(shapes: Shapes, half: bool, rates: Rates) -> float:
-    """Bytes that are read again at every forward pass: of the blocks that do not fit a quarter less than the card."""
+    """Bytes that are read again in every forward pass: blocks that do not fit in three quarters of the card."""
     element = 2 if half else FLOAT
     block = element * shapes.block_parameters
     left = FREE_FOR_WEIGHTS * (rates.capacity - element * shapes.other_parameters)

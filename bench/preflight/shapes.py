@@ -15,7 +15,7 @@ from swq.errors import UserError
 
 @dataclass(frozen=True)
 class Linear:
-    """A quantized linear: its shape, whether a search may clip it, and whether it is handed a searched scale."""
+    """A quantized linear: its shape, whether a search may clip it, and whether AWQ searches a scale for it."""
 
     outputs: int
     inputs: int
@@ -74,10 +74,10 @@ class Shapes:
 
 
 def config_folder(params: Params, name: str) -> Path | None:
-    """Return a folder with a model's configuration, from the hub if need be; None if it is still to be made.
+    """Return a folder with a model's configuration, from the hub if need be; None if the model is not made yet.
 
     Raises:
-        UserError: the hub does not give it.
+        UserError: it cannot be fetched from the hub.
     """
     if (model_folder(name) / MODEL).is_file():
         return ModelRecord.load(name).folder
@@ -91,7 +91,7 @@ def shapes_of(params: Params, name: str) -> Shapes:
     """Read a model's shapes from its configuration alone.
 
     Raises:
-        UserError: the configuration cannot be had.
+        UserError: the configuration is not available.
     """
     folder: Path | None = config_folder(params, name)
     if folder is None:

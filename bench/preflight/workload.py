@@ -1,4 +1,4 @@
-"""What a cell asks of every block, counted in its configuration and in the code of the methods."""
+"""The work of a cell per block, counted in its configuration and in the code of the methods."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from swq.methods.tesseraq import TesseraQ
 
 # Passes over the float32 weights per step, counted in the code: every read and every write of a tensor of their size.
 OMNIQUANT_PASSES = 20  # fake quantization 15.5 forward, 4 backward; AdamW sees two factors per group only
-LET_PASSES = 23  # more: the gradient of the weights 2, ranges anew 8, scales forward and back 8, shifts 5
+LET_PASSES = 23  # added to those: the gradient of the weights 2, ranges anew 8, scales forward and back 8, shifts 5
 TESSERAQ_PASSES = 43  # soft codes and scale 26.5 forward, 9 backward; fused Adam, as many variables as weights, 7
-# Bytes on the card per quantized weight, beside the block's: every tensor of their size that is alive at once.
+# Bytes on the card per quantized weight, in addition to the block's: every tensor of their size that is alive at once.
 FOUND_BYTES = 5  # what is rounded (4) and its codes (1)
 OMNIQUANT_BYTES = 8  # rounded weights and the slope of the rounding
-LET_BYTES = 5  # more: transformed weights, and where the rounding clamps (1)
+LET_BYTES = 5  # added to those: transformed weights, and where the rounding clamps (1)
 TESSERAQ_BYTES = 36  # start, floor, variables, their gradient, two moments, slope, codes and weights, 4 each
-HALF_BYTES = 2  # more under autocast: the weights in half precision
+HALF_BYTES = 2  # added under autocast: the weights in half precision
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,22 @@ class Search:
 
 @dataclass(frozen=True)
 class Work:
-    """What a cell asks of every block.
+    """The work of a cell per block.
 
     Attributes:
         samples: N; an upper bound where documents are packed.
         tokens: T.
         calibrated: calibration tokens flow through the blocks.
         half: products in half precision.
-        phases: of training, in order.
-        search: before it.
-        moments: inputs are looked at in a pass of their own, for the search or for LET.
+        phases: the phases of training, in order.
+        search: the search before training.
+        moments: whether a separate pass gathers moments of the inputs, for the search or for LET.
         directions: K; 0 without a sliced-Wasserstein term.
         pooled: tokens that it pools into one sample.
         bits: per code; 0 where nothing is quantized.
         group: input channels that share a scale; None is all.
         scale_bytes: of a stored scale.
-        state_bytes: on the card per quantized weight, beside the block's own.
+        state_bytes: on the card per quantized weight, in addition to the block's own.
         learned: float32 values per group that are kept for study.
     """
 
@@ -87,7 +87,7 @@ class Work:
 
 
 def work_of(cell: Cell, calibration: Calibration) -> Work:
-    """Translate a cell into what it asks of every block."""
+    """Translate a cell into its work per block."""
     method, scheme, loss = cell.method, cell.scheme, cell.loss
     first = method.start if isinstance(method, TesseraQ) else method
     let, half = isinstance(first, OmniQuant) and first.let, cell.precision != "32-true"
@@ -113,7 +113,7 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
 
 
 def phases(method: Method, n_samples: int) -> tuple[Phase, ...]:
-    """Return the phases of training of one block. A method unknown here is taken for one like OmniQuant."""
+    """Return the phases of training of one block. A method unknown here is treated like OmniQuant."""
     steps = sum(method.epoch_lengths(n_samples))
     if isinstance(method, TesseraQ):
         own = steps - sum(method.start.epoch_lengths(n_samples))

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, disable_progress_bars
 
 TEXT_FEATURES = Features({"text": Value("string")})
 OVERLAP_WORDS = 13  # a run of so many equal words counts as shared text, as in GPT-3's contamination check
+
+disable_progress_bars()  # several short ones a corpus, which say nothing
 
 
 def text_dataset(passages: list[str]) -> Dataset:

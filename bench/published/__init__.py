@@ -1,1 +1,1 @@
-"""What others printed and what a paper claims, and what the measurements say of it."""
+"""Published figures, a paper's claims, and what the measurements say about them."""

@@ -1,4 +1,4 @@
-"""What a paper claims, and what an interval says of it. `conf/claims.yaml` is read here and nowhere else."""
+"""What a paper claims, and what an interval says about it. `conf/claims.yaml` is read here and nowhere else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Claim(Strict):
         model: its name on the hub.
         method: the base method, as a configuration names it.
         range: lowest and highest claimed share.
-        unknown: what the source leaves open.
+        unknown: what the source does not state.
     """
 
     model: str
@@ -55,11 +55,11 @@ class Claims(Strict):
     """The whole of conf/claims.yaml.
 
     Attributes:
-        source: of the claims.
-        tasks: whose mean accuracy they are about.
-        assumptions: what is taken for granted, in sentences.
-        tolerance: how far a method's perplexity may be from the published one, in percent, before the protocol or the
-            recipe is at fault.
+        source: source of the claims.
+        tasks: the tasks whose mean accuracy they are about.
+        assumptions: what is assumed, in sentences.
+        tolerance: how far a method's perplexity may be from the published one, in percent. Beyond it, the protocol or
+            the recipe is taken to differ.
         claims: by name.
     """
 
@@ -91,13 +91,13 @@ def load_claims(path: Path = CLAIMS) -> Claims:
 
 
 def judge(low: float, high: float, claimed: tuple[float, float]) -> Verdict:
-    """Say what an interval of the recovered share says of a claimed range; all three in one unit.
+    """Return what an interval of the recovered share says about a claimed range; all three in one unit.
 
-    - contradicted: at or below 0, or holding 0 and ending below the range: whatever it is, it is not what was claimed;
-    - inconclusive: holding 0 and reaching into the range: the claim cannot be told from nothing;
-    - smaller than claimed: above 0 and below the range;
-    - larger than claimed: above the range;
-    - supported: above 0, with values in common with the range.
+    - contradicted: the interval is at or below 0, or contains 0 and ends below the range, so the claim is ruled out;
+    - inconclusive: it contains 0 and reaches into the range, so the claim cannot be told from no effect;
+    - smaller than claimed: it is above 0 and below the range;
+    - larger than claimed: it is above the range;
+    - supported: it is above 0 and overlaps the range.
     """
     if high <= 0:
         return "contradicted"
@@ -109,9 +109,9 @@ def judge(low: float, high: float, claimed: tuple[float, float]) -> Verdict:
 
 
 def more_needed(low: float, high: float, claimed: tuple[float, float]) -> float:
-    """Return how many times as many items and seeds would make sure of an answer; at least 1.
+    """Return by which factor items and seeds must grow to make an inconclusive verdict impossible; at least 1.
 
-    An interval narrower than the claim's lower end is far from 0 cannot hold both, and then it is not inconclusive,
-    wherever it lies. Its width falls with the square root of items and seeds.
+    An interval that is narrower than the distance from 0 to the claim's lower end cannot contain both, so it cannot be
+    inconclusive. Its width falls with the square root of items and seeds.
     """
     return max(1.0, math.ceil(10 * ((high - low) / claimed[0]) ** 2) / 10)

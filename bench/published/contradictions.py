@@ -10,7 +10,7 @@ from bench.published.figures import Figure, Registry, cite
 from bench.render.table import Table
 
 FIVE = ("winogrande", "hellaswag", "arc_challenge", "arc_easy", "piqa")
-NEAR = 1.02  # numbers that differ by less than this factor may stand in two rows by chance
+NEAR = 1.02  # numbers that differ by less than this factor may be in two rows by chance
 
 RowName = tuple[str, str, str | None]  # model, method, scheme
 
@@ -23,7 +23,7 @@ class Contradiction:
         row: model, method and scheme.
         measure: e.g. `perplexity.c4`, `tasks.piqa`, or `mean_acc`, which may be recomputed from the tasks.
         values: the numbers, by source.
-        copied: where the number of one of the sources stands in another row, which row that is.
+        copied: the other row that the number of one of the sources belongs to; None if there is none.
     """
 
     row: RowName
@@ -61,7 +61,7 @@ def _disagreements(rows: dict[RowName, dict[str, dict[str, float]]]) -> Iterator
 
 
 def _agree(first: float, second: float) -> bool:
-    """Say whether two numbers are the same to the digits that the one with fewer of them is printed with."""
+    """Say whether two numbers agree to the digits of the one that is printed with fewer digits."""
     digits = min(2, *(len(str(value).partition(".")[2]) for value in (first, second)))
     return abs(first - second) <= 0.51 * 10**-digits
 
@@ -100,7 +100,7 @@ def contradictions_page(registry: Registry) -> str:
     return "\n\n".join(
         [
             f"{len(found)} published figures contradict another, {sum(c.copied is not None for c in found)} of them by"
-            " copying. Means that are recomputed stand on the tasks that the source prints.",
+            " copying. Recomputed means are over the tasks that the source prints.",
             Table(rows, headers, left=4).markdown(),
             registry.sources_of(source.removesuffix(", recomputed") for c in found for source in c.values),
         ]

@@ -18,8 +18,8 @@ from swq.methods import METHODS
 from swq.quant.affine import Scheme
 
 PUBLISHED = Path("conf/published.yaml")
-OTHERS = ("gptq", "hqq", "autoround", "efficientqat")  # methods that this project lacks and figures are published of
-TEXTS = ("wikitext2", "c4")  # that perplexity is published for
+OTHERS = ("gptq", "hqq", "autoround", "efficientqat")  # methods with published figures that this project lacks
+TEXTS = ("wikitext2", "c4")  # with published perplexities
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
@@ -39,8 +39,8 @@ class Figure(Strict):
         scheme: compares with `str(cell.scheme)`; None is full precision.
         perplexity: by text, windows of 2048 tokens.
         tasks: zero-shot accuracy by task, in percent.
-        mean_acc: mean over the five tasks as printed, in percent; kept to be held against the tasks and never
-            shown; a note says where it is of tasks that the source prints and this file does not hold.
+        mean_acc: mean over the five tasks as printed, in percent; kept only to be compared with the tasks, never
+            shown. If this file does not hold the tasks that the source prints, `note` says so.
         source: a key of the registry's sources.
         note: what to know before comparing with it.
     """
@@ -112,7 +112,7 @@ class Registry(Strict):
                 first = seen.setdefault((*row, measure), index)
                 if first != index:
                     described = " ".join(part for part in row if part)
-                    message = f"figures.{index}: {measure} of {described} already stands in figures.{first}"
+                    message = f"figures.{index}: {measure} of {described} is already in figures.{first}"
                     raise mistake(message)
         return self
 
@@ -126,7 +126,7 @@ class Registry(Strict):
 
 
 def cite(value: float, source: str) -> str:
-    """Return a printed number with its source; one of a collapsed model without the digits that nobody means."""
+    """Return a printed number with its source; for a collapsed model it is shown without decimals."""
     return f"{value:.{2 if value < 1000 else 0}f} ({source})"
 
 

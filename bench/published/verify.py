@@ -1,4 +1,4 @@
-"""verify: what the suite's measurements say of each claim, how sure that is, and what is missing to say more."""
+"""verify: what the suite's measurements say about each claim, how sure that is, and what more would be needed."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from bench.published.figures import Registry, load_published
 from bench.render.table import Table
 from swq.errors import UserError
 
-# 0: nothing speaks against any claim. 1 and 2 are a user's mistakes, in a file and on the command line.
+# 0: every claim is supported or exceeded. 1 and 2 are a user's mistakes, in a file and on the command line.
 OPEN, CONTRADICTED = 3, 4
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one row of the suite says of one claim.
+    """What one row of the suite says about one claim.
 
     Attributes:
         claim: its key in conf/claims.yaml.
         scheme: the row's.
-        verdict: see bench.claims.judge.
-        share: recovered share of lost accuracy in percent with the ends of its interval; None where there is none.
+        verdict: see bench.published.claims.judge.
+        share: recovered share of lost accuracy in percent with the ends of its interval; None if there is no share.
         claimed: the claimed range in percent.
-        n_items: items behind it.
-        n_seeds: seeds behind it.
-        more: how many times as many items and seeds would make sure of an answer; None where there is one, or no share.
-        why: what a reader must know beside it.
+        n_items: number of items behind the share.
+        n_seeds: number of seeds behind the share.
+        more: by which factor items and seeds must grow for a clear verdict; None if it is clear, or there is no share.
+        why: what a reader must know about the verdict.
     """
 
     claim: str
@@ -58,7 +58,7 @@ def verify(params: Params) -> tuple[list[Finding], str, int]:
         raise UserError(f"the claims are about {', '.join(claims.tasks)}; this suite's protocol scores other tasks")
     findings = list(_findings(params, claims, results, load_published()))
     if not findings:
-        raise UserError(f"no claim is about a model of suite {params.suite}; `python -m bench compose paper` has those")
+        raise UserError(f"no claim is about a model of suite {params.suite}; `python -m bench compose paper` has them")
     verdicts = {finding.verdict for finding in findings}
     status = 0
     if verdicts & {"inconclusive", "withheld", "not run"}:
@@ -118,9 +118,9 @@ def _finding(name: str, claim: Claim, scheme: str, recovered: Recovery | None, w
 def _mismatch(
     params: Params, keys: SeedGroup, claims: Claims, results: dict[str, CellResult], registry: Registry
 ) -> str | None:
-    """Say which perplexity of what a row stands on is not the published one; None if all are that were run.
+    """Name a perplexity behind a row that differs from the published one; None if none of those that were run does.
 
-    A row stands on its model's full precision, on RTN at its scheme and on its own bases. Where sources disagree, it is
+    Behind a row are its model's full precision, RTN at its scheme, and its own bases. Where sources disagree, it is
     enough to agree with one.
     """
     cell = params.cells[keys[0]]
@@ -144,7 +144,7 @@ def _mismatch(
     return None
 
 
-RECIPELESS = ("fp", "rtn")  # what is left to differ in is the protocol
+RECIPELESS = ("fp", "rtn")  # without a recipe, only the protocol can differ
 COLLAPSED = 100  # perplexities above it are published to two digits and differ between libraries
 
 
@@ -169,12 +169,12 @@ def _page(claims: Claims, findings: list[Finding]) -> str:
         [
             f"Claims of {claims.source}: recovered share of lost accuracy.",
             Table(rows, headers, left=2).markdown(),
-            "Verdicts, by the 95 % interval: *supported* is above 0 and overlaps the claimed range; *smaller* and"
-            " *larger than claimed* are above 0 and clear of it; *contradicted* is at or below 0, or holds 0 and ends"
-            " below the range; *inconclusive* holds 0 and reaches into the range; *withheld* has no share; *protocol"
-            " mismatch* comes before any of them, where full precision, RTN or the row's base miss their published"
-            " perplexities."
-            " *Needed* is how many times as many items and seeds would make sure of an answer.",
+            "The verdict follows from the 95 % interval of the share. *Supported*: the interval is above 0 and overlaps"
+            " the claimed range. *Smaller* or *larger than claimed*: it is above 0, but outside the range."
+            " *Contradicted*: it is at or below 0, or it contains 0 and ends below the range. *Inconclusive*: it"
+            " contains 0 and reaches into the range. *Withheld*: there is no share. *Protocol mismatch* replaces any of"
+            " these if full precision, RTN or the row's base misses its published perplexity."
+            " *Needed* is the factor by which items and seeds must grow for a clear verdict.",
             *claims.assumptions,
             f"Not stated by the source: {unknown}.",
         ]

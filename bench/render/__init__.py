@@ -1,1 +1,1 @@
-"""Tables, images and pages in the formats that people read. Knows nothing of the benchmark."""
+"""Tables, images and pages in the formats that people read. Knows nothing about the benchmark."""

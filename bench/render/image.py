@@ -16,7 +16,7 @@ class Image:
     shows: str
 
     def markdown(self) -> str:
-        """Return a link to the file, which lies beside the page."""
+        """Return a link to the file, which is in the page's folder."""
         return f"![{self.shows}]({self.path.name})"
 
     def html(self) -> str:

@@ -49,12 +49,12 @@ def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> di
 
 
 def _window_means(losses: Array) -> list[float | None]:
-    """Return each window's mean; None where it is no number that JSON has."""
+    """Return each window's mean; None where it is not finite, which JSON cannot express."""
     return [mean if math.isfinite(mean) else None for mean in losses.mean(axis=1, dtype=np.float64).tolist()]
 
 
 def quality_csv(params: Params, rows: list[Row]) -> str:
-    """A line a row: perplexities, accuracies as fractions and the margin in nats, means over seeds and deviations."""
+    """One line per row: perplexities, accuracies as fractions, the margin in nats; means over seeds and deviations."""
 
     def line(row: Row) -> dict[str, Any]:
         values = {f"perplexity_{text}": row.perplexity(text) for text in params.protocol.perplexity.texts}
@@ -70,7 +70,7 @@ def quality_csv(params: Params, rows: list[Row]) -> str:
 
 
 def recovered_csv(rows: list[Row]) -> str:
-    """A line a row and measure: what was lost, gained and recovered, with the ends of the intervals, as fractions."""
+    """One line per row and measure: what was lost, gained and recovered, with the intervals' ends, as fractions."""
     return _csv(
         _names(row)
         | {"base": row.base, "measure": measure}
@@ -84,7 +84,7 @@ def recovered_csv(rows: list[Row]) -> str:
 
 
 def changed_csv(rows: list[Row]) -> str:
-    """A line a row and task: documents answered better and worse than by the base, and McNemar's p-value."""
+    """One line per row and task: documents answered better and worse than by the base, and McNemar's p-value."""
     return _csv(
         _names(row) | {"base": row.base, "task": task, "better": n.better, "worse": n.worse, "p": n.p}
         for row in rows
@@ -107,7 +107,7 @@ def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def _csv(lines: Iterable[dict[str, Any]]) -> str:
-    """Return lines under the header that the first one's keys make; an empty text if there are none."""
+    """Return lines under a header made of the first line's keys; an empty text if there are no lines."""
     listed = list(lines)
     stream = io.StringIO()
     if listed:

@@ -1,4 +1,4 @@
-"""The suite's page: its sections, and what stands before and after them."""
+"""The suite's page: its sections, and the text before and after them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image])
         "## About these numbers",
         *measured.params.report.notes,
         *_diverged(measured),
-        "Made by `python -m bench run`. All files lie beside this one: the numbers of every cell in full precision are"
+        "Made by `python -m bench run`. All files are in this page's folder. The unrounded numbers of every cell are"
         " in `cells.json`, those of every row in `metrics.json`. Commit, versions and machine are in"
         " `provenance.json`.",
     ]
 
 
 def _content(section: str, measured: Measured, tables: dict[str, Table], images: dict[str, Image]) -> list[Part]:
-    """Return a section's plots, then its tables, each with what explains it."""
+    """Return a section's plots, then its tables, each with its explanation."""
     content: list[Part] = [images[name] for name, view in PLOTS.items() if view.section == section and name in images]
     for name, view in TABLES.items():
         if view.section == section and tables[name].rows:
@@ -46,7 +46,7 @@ def _content(section: str, measured: Measured, tables: dict[str, Table], images:
 
 
 def _what_is_measured(measured: Measured) -> str:
-    """Say what a number stands on: of the cells that were run, or what it will stand on."""
+    """Say what the numbers are measured on, from the cells that were run or, before that, from the configuration."""
     params, protocol = measured.params, measured.params.protocol
     missing = len(params.cells) - len(measured.results)
     first = next(iter(measured.results.values()), None)
@@ -57,7 +57,7 @@ def _what_is_measured(measured: Measured) -> str:
         f"{len(protocol.tasks)} tasks{n_items}{limit}, 0-shot `acc` in %. Perplexity {n_tokens}in windows of"
         f" {protocol.perplexity.seq_len}. The margin is the log-likelihood of the right choice minus that of the best"
         " wrong one, in nats, averaged over items and tasks."
-        + (" With several seeds a number is their mean ± their standard deviation." if params.several_seeds else "")
+        + (" With several seeds a number is the mean ± standard deviation over seeds." if params.several_seeds else "")
         + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
     )
 
@@ -68,4 +68,4 @@ def _diverged(measured: Measured) -> list[str]:
         for row in measured.rows
         if row.n_diverged
     ]
-    return [f"Diverged, and left out of what is compared: {', '.join(named)}."] if named else []
+    return [f"Diverged, and left out of all comparisons: {', '.join(named)}."] if named else []

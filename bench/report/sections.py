@@ -1,4 +1,4 @@
-"""What a page is made of: sections in their order, each with its plots and tables."""
+"""The parts of a page: sections in their order, each with its plots and tables."""
 
 from __future__ import annotations
 

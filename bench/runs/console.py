@@ -11,7 +11,7 @@ EVERY = 60.0  # seconds between lines where the output is not a terminal
 
 
 class Console:
-    """Where a run says how far it is.
+    """Where a run shows its progress.
 
     Args:
         stream: standard error by default, so that what a command prints can be piped.
@@ -39,7 +39,7 @@ class Console:
         self._stream.flush()
 
     def clear(self) -> None:
-        """Take the progress line away."""
+        """Remove the progress line."""
         if self._terminal and self._shown:
             self._write("\r\x1b[K", "")
 

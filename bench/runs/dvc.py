@@ -19,19 +19,19 @@ SKIPPED = re.compile(r"Stage '([^']+)' (?:didn't change, skipping|is cached)")
 FAILED = re.compile(r"ERROR: failed to reproduce '([^']+)'")
 PATIENCE = 5.0  # seconds that an interrupted DVC has for putting its files in order
 
-# Is told of a stage: its name, and "running", "skipped" or "failed"; at DVC's end "ended". A stage has succeeded when
-# another event comes that does not say that it failed.
+# Is called with a stage's name and "running", "skipped" or "failed", and with "ended" when DVC ends. A stage has
+# succeeded when the next event is not its failure.
 Listener = Callable[[str, str], None]
 
 
 class Dvc:
-    """One `dvc` process. What it prints goes to .logs/NAME.log; what that says of stages goes to a listener.
+    """One `dvc` process. Its output goes to .logs/NAME.log, and events about its stages go to a listener.
 
     Args:
-        name: of the log.
-        arguments: behind `dvc`.
+        name: name of the log.
+        arguments: those after `dvc`.
         listener: called in a thread of its own.
-        environment: over this process's.
+        environment: variables that override this process's.
     """
 
     def __init__(self, name: str, arguments: list[str], listener: Listener, environment: dict[str, str]) -> None:
@@ -39,7 +39,7 @@ class Dvc:
         self.log = LOGS / f"{name}.log"
         self._listener = listener
         command = [str(Path(sys.executable).with_name("dvc")), *arguments]
-        # A session of its own, so that an interrupt reaches it once and through us; unbuffered, or its lines come late.
+        # Its own session, so that an interrupt reaches it only once, through us. Unbuffered, or its lines come late.
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ class Dvc:
         return self._process.wait() == 0
 
     def stop(self) -> None:
-        """Interrupt it and what it started, as Ctrl-C does; end by force what does not follow."""
+        """Interrupt it and what it started, as Ctrl-C does; kill what does not end."""
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             self._signal(signal_number)
             with suppress(subprocess.TimeoutExpired):
@@ -76,10 +76,10 @@ class Dvc:
             os.killpg(self._process.pid, number)
 
     def reason(self) -> str:
-        """Say why it failed, where no stage said so."""
+        """Say why it failed, for failures that no stage reported."""
         text = self.log.read_text(encoding="utf-8")
         if "is busy" in text or "Unable to acquire lock" in text:
-            return "another run is at work in this folder; wait for its end, or stop it"
+            return "another run is active in this folder; wait until it ends, or stop it"
         errors = [line for line in text.splitlines() if line.startswith("ERROR")]
         return (errors or ["it printed no error"])[-1].removeprefix("ERROR: ")
 

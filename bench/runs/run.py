@@ -27,7 +27,7 @@ Environment = dict[str, str]
 def run(params: Params, keys: list[str], jobs: int, console: Console) -> str:
     """Run cells that are not up to date, `jobs` at a time, render the report, and return the closing line.
 
-    Other cells may stand there as not run.
+    The report may show other cells as not run.
 
     Raises:
         UserError: a stage failed; names each, and why.
@@ -57,8 +57,8 @@ def run(params: Params, keys: list[str], jobs: int, console: Console) -> str:
 def _run_at_once(params: Params, keys: list[str], jobs: int, state: RunState, console: Console) -> list[Dvc]:
     """Run cells, `jobs` at a time, and return the DVCs that failed.
 
-    What cells share is made first, because DVC lets nobody read what it is making. Then each cell's stages run alone
-    (`--single-item`): a DVC that looked at its parents too would lock them.
+    What cells share is made first, because DVC locks what it is making. Then each cell's stages run alone
+    (`--single-item`): a DVC that also checked their parents would lock them.
     """
     shared = Dvc("dvc", ["repro", "--keep-going", *_shared(params, keys)], state.listener(), {})
     broken = _watch([shared], state, console)  # a cell whose inputs could not be made fails by itself
@@ -92,7 +92,7 @@ def _watch(processes: list[Dvc], state: RunState, console: Console) -> list[Dvc]
 
 @contextmanager
 def _stopping(processes: Callable[[], list[Dvc]]) -> Iterator[None]:
-    """Stop processes where this one is interrupted."""
+    """Stop the processes if this one is interrupted."""
     try:
         yield
     except BaseException:
@@ -103,7 +103,7 @@ def _stopping(processes: Callable[[], list[Dvc]]) -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Take a request to terminate for an interrupt, so that what was started is stopped too."""
+    """Treat a request to terminate like an interrupt, so that what was started is stopped too."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -124,7 +124,7 @@ def _shared(params: Params, keys: list[str]) -> list[str]:
 
 
 def _environments(jobs: int) -> list[Environment]:
-    """Return what puts each of several jobs on a GPU of its own, where there are some."""
+    """Return environments that give each of several jobs its own GPU, if there are several GPUs."""
     import torch
 
     n_devices = torch.cuda.device_count()

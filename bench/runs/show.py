@@ -13,7 +13,7 @@ SHOWN = (EFFECT, QUALITY, RECOVERED)  # sections
 
 
 def show(suite: str) -> str:
-    """Return the suite's main tables, and where the rest lies.
+    """Return the suite's main tables, and where the rest is.
 
     Raises:
         UserError: the suite has no report yet.

@@ -1,4 +1,4 @@
-"""A stage under DVC is quiet: what libraries print goes to a file of its own, and one line to the console."""
+"""A stage under DVC is quiet: what libraries print goes to its log file, and one line to the console."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.store.paths import LOGS
 def quiet_under_dvc() -> Iterator[None]:
     """Send both outputs of this process, its libraries' and its children's included, to .logs/STAGE.log.
 
-    Without DVC somebody called the stage by hand and wants to see what it does; then nothing is sent anywhere else.
+    Without DVC, somebody called the stage by hand and wants to see what it does. Then no output is redirected.
     """
     stage = os.environ.get("DVC_STAGE")
     if stage is None:
         yield
         return
     LOGS.mkdir(exist_ok=True)
-    kept = [os.dup(stream) for stream in (1, 2)]  # file descriptors: libraries in C++ know no sys.stdout
+    kept = [os.dup(stream) for stream in (1, 2)]  # file descriptors: C++ libraries do not use sys.stdout
     with (LOGS / f"{stage}.log").open("w", encoding="utf-8") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)

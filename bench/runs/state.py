@@ -1,4 +1,4 @@
-"""How far a run is: which stages are running, since when, which cells are finished, and what that looks like."""
+"""A run's progress: which stages are running, since when, which cells are finished, and the line that shows it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class RunState:
             self._time_left.finish(stage, seconds)
 
     def _forget(self, stage: str) -> None:
-        """Count a stage as ended that was not run to its end: up to date, or failed."""
+        """Count a stage as ended that did not run to its end, because it was up to date or failed."""
         self._started.pop(stage, None)
         self._ended.add(stage)
         if self._time_left:

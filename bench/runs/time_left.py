@@ -1,4 +1,4 @@
-"""How long a run will still take: `estimate`'s arithmetic, corrected by what was measured so far."""
+"""How much longer a run will take: `estimate`'s arithmetic, corrected by what was measured so far."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def expected_seconds(params: Params, keys: Iterable[str]) -> dict[str, float]:
     """Return the seconds that each stage of each cell should take, by the stage's name in DVC.
 
     Raises:
-        UserError: a model is not there yet, so that its shapes are not known.
+        UserError: a model is not there yet, so its shapes are not known.
     """
     rates = Rates() if has_gpu(params.runtime) else CPU
     cells = {key: params.cells[key] for key in keys}
@@ -30,10 +30,10 @@ def expected_seconds(params: Params, keys: Iterable[str]) -> dict[str, float]:
 
 @dataclass
 class TimeLeft:
-    """What stages should take, what those that are finished took, and what follows for the others.
+    """Expected seconds of stages, corrected by what finished stages took.
 
     Attributes:
-        expected: seconds by stage, of those that are not finished or known to be up to date.
+        expected: seconds by stage, without stages that are finished or known to be up to date.
     """
 
     expected: dict[str, float]
@@ -41,7 +41,7 @@ class TimeLeft:
     _should: dict[str, float] = field(default_factory=dict)  # expected seconds of the same stages
 
     def finish(self, stage: str, seconds: float) -> None:
-        """Take note of what a stage took."""
+        """Note how long a stage took."""
         should = self.expected.pop(stage, None)
         if should is not None:
             kind = stage.partition("@")[0]
@@ -49,7 +49,7 @@ class TimeLeft:
             self._should[kind] = self._should.get(kind, 0.0) + should
 
     def skip(self, stage: str) -> None:
-        """Take note that a stage needs not be run, or failed."""
+        """Note that a stage need not be run, or failed."""
         self.expected.pop(stage, None)
 
     def left(self, running: dict[str, tuple[float, Progress | None]], jobs: int) -> float:
@@ -63,14 +63,14 @@ class TimeLeft:
         return (sum(waiting) + sum(self._rest(stage, *state) for stage, state in running.items())) / jobs
 
     def _rest(self, stage: str, elapsed: float, progress: Progress | None) -> float:
-        """Seconds that a running stage still takes: by its own pace once a quarter is done, else by the arithmetic."""
+        """Seconds that a running stage still needs: by its own pace once a quarter is done, else by the estimate."""
         whole = self.expected.get(stage, 0.0) * self._factor(stage)
         if progress and 4 * progress.done >= progress.total:
             return elapsed * (progress.total - progress.done) / progress.done
         return max(whole - elapsed, 0.0)
 
     def _factor(self, stage: str) -> float:
-        """How many times as long as expected: stages of the same kind so far took, else all of them, else 1."""
+        """Measured over expected time, of finished stages of the same kind, else of all finished stages, else 1."""
         kind = stage.partition("@")[0]
         if self._should.get(kind):
             return self._taken[kind] / self._should[kind]

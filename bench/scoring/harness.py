@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def score_tasks(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol, tasks_folder: Path
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol, corpus: Path
 ) -> tuple[list[Item], dict[str, Any]]:
     """Score a model on the protocol's tasks, 0-shot.
 
@@ -43,7 +43,7 @@ def score_tasks(
     )
     with TemporaryDirectory() as temporary:
         for name in protocol.tasks:
-            _write_definition(Path(temporary), name, tasks_folder)
+            _write_definition(Path(temporary), name, corpus)
         manager = TaskManager(include_path=temporary, include_defaults=False)
         tasks = manager.load(list(protocol.tasks))["tasks"]
         _check_versions(tasks, protocol.task_versions)
@@ -66,7 +66,7 @@ def score_tasks(
 
 
 def _write_definition(folder: Path, name: str, corpus: Path) -> None:
-    """Write a task that is lm-eval's own but for where its documents lie."""
+    """Write lm-eval's own task, with only the place of its documents changed."""
     import lm_eval.tasks
 
     data = task_file(corpus, name).absolute()
@@ -89,8 +89,8 @@ def _check_versions(tasks: dict[str, Any], pinned: dict[str, float] | None) -> N
     for name, version in (pinned or {}).items():
         if float(tasks[name].VERSION) != version:
             raise UserError(
-                f"protocol.task_versions.{name}: lm-eval's task is version {tasks[name].VERSION}, the protocol's"
-                f" {version}; install the lm-eval that constraints.txt names, or compare with nothing that it scored"
+                f"protocol.task_versions.{name}: lm-eval's task has version {tasks[name].VERSION}, the protocol asks"
+                f" for {version}; install the lm-eval that constraints.txt names (scores of two versions differ)"
             )
 
 
@@ -98,7 +98,7 @@ def _golds(name: str, task: Any, limit: int | None) -> dict[int, int]:
     """Return the index of the right choice of each document that will be scored.
 
     Raises:
-        UserError: a document has none.
+        UserError: a document has no valid answer.
     """
     golds = {}
     documents = list(task.eval_docs)
@@ -112,7 +112,7 @@ def _golds(name: str, task: Any, limit: int | None) -> dict[int, int]:
         if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < n_choices:
             raise UserError(
                 f"task {name}: document {doc_id} has no valid answer (got {gold!r} for {n_choices} choices; its fields:"
-                f" {', '.join(document)}); its score would not be a measurement"
+                f" {', '.join(document)}); its score would mean nothing"
             )
         golds[doc_id] = gold
     return golds
@@ -124,6 +124,6 @@ def _item(name: str, sample: dict[str, Any], golds: dict[int, int]) -> Item:
     item = Item(name, sample["doc_id"], sample["doc_hash"], golds[sample["doc_id"]], likelihoods)
     if not item.diverged and float(sample["acc"]) != float(item.correct):
         raise UserError(
-            f"task {name}: document {item.doc_id}: lm-eval scores {sample['acc']}, its choices say otherwise"
+            f"task {name}: document {item.doc_id}: lm-eval scores {sample['acc']}, but its log-likelihoods disagree"
         )
     return item

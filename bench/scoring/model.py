@@ -14,7 +14,7 @@ from swq.streaming import stream
 
 
 def open_model(record: ModelRecord, key: str, dtype: str, device: torch.device) -> PreTrainedModel:
-    """Return cell `key`'s model on `device`; blocks that do not fit there are read as they are needed.
+    """Return cell `key`'s model on `device`; blocks that do not fit there are read when they run.
 
     Raises:
         UserError: the artefact is missing or damaged, or was made from another model than `record`.
@@ -24,5 +24,7 @@ def open_model(record: ModelRecord, key: str, dtype: str, device: torch.device) 
     model = DecoderModel.open(record.folder, getattr(torch, dtype), artefact.over)
     language_model, resident = stream(model, device, free_memory(device))
     if resident < len(model.blocks):
-        print(f"{resident} of {len(model.blocks)} blocks fit on {device}; the others are read again at every pass")
+        print(
+            f"{resident} of {len(model.blocks)} blocks fit on {device}; the others are read again in every forward pass"
+        )
     return language_model

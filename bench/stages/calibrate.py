@@ -12,7 +12,7 @@ from swq.files import atomic_folder
 
 
 def calibrate(params: Params, key: str) -> str:
-    """Make data/calibrations/KEY/tokens.safetensors: (n, seq_len) int64, and in its header what decided it."""
+    """Make data/calibrations/KEY/tokens.safetensors: (n, seq_len) int64. Its header names what decided them."""
     settings = params.calibrations[key]
     record = ModelRecord.load(settings.model)
     text = Text(corpus_folder(settings.corpus), settings.text, record.tokenizer())

@@ -1,4 +1,4 @@
-"""reconstruct: a cell's packed artefact, what was learned to get there, and the losses on the way."""
+"""reconstruct: a cell's packed artefact, its trained tensors, and its training losses."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _write_losses(path: Path, blocks: list[BlockRecord], epoch_lengths: list[int]) -> None:
-    """Write the means over every epoch of every block, a row each: loss, weighted terms, shares of the gradient."""
+    """Write a row of means for every epoch of every block: loss, weighted terms, shares of the gradient."""
     given = blocks[0].trace[0] if blocks and blocks[0].trace else ["loss"]
-    # One order, also for blocks that were read back: the loss, its terms, their shares.
+    # A fixed order, also for blocks that were read back: the loss, its terms, their shares.
     names = sorted(given, key=lambda name: (name != "loss", name.endswith("_grad_share"), name))
     with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)

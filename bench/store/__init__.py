@@ -1,1 +1,1 @@
-"""What stages leave on disk: where it lies, and how it is written and read."""
+"""What stages leave on disk: where it is, and how it is written and read."""

@@ -1,4 +1,4 @@
-"""Which stages of the pipeline failed and why, to be repeated after the others' output."""
+"""Which stages of the pipeline failed and why, to be reported again at the end of a run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def failures() -> dict[str, str]:
 
 
 def forget_failures() -> None:
-    """Begin with a clean slate."""
+    """Forget all failures."""
     for path in FAILURES.glob("*"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""Scored documents: what a model says of each of their choices."""
+"""Scored documents: the log-likelihood that a model gives to each of their choices."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Item:
 
 
 def write_items(path: Path, items: list[Item]) -> None:
-    """Write items as JSON lines, one an item."""
+    """Write items as JSON lines, one per item."""
     path.write_text("".join(json.dumps(asdict(item)) + "\n" for item in items), encoding="utf-8")
 
 

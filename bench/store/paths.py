@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 RESUME = Path(".resume")
-FAILURES = Path(".failures")  # one file a failed stage, for the end of a run that keeps going
-LOGS = Path(".logs")  # what other libraries print during a stage, a file a stage
-PROGRESS = Path(".logs/progress")  # how far each stage is, a file a stage
+FAILURES = Path(".failures")  # one file per failed stage, read at the end of a run that keeps going
+LOGS = Path(".logs")  # what other libraries print, one file per stage
+PROGRESS = Path(".logs/progress")  # how far each stage is, one file per stage
 
-RECORD = "record.json"  # beside what a stage made: where it came from and what it cost
+RECORD = "record.json"  # beside a stage's outputs: where they came from and what they cost
 MODEL = "model.json"  # in a model's folder
 MANIFEST = "manifest.json"  # in a corpus's folder
 QUANTIZED = "quantized.safetensors"  # in a cell's artefacts

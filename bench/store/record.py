@@ -1,4 +1,4 @@
-"""What a result carries beside its numbers: where it came from and what it cost."""
+"""What is recorded about a result besides its numbers: where it came from and what it cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.store.files import write_json
 
-# What a run rewrites, and what is composed for it: that stands in the records themselves. The rest decided the result.
+# What a run rewrites, and params.yaml, whose values are in the records themselves. Only the rest decides the result.
 MADE_BY_A_RUN = (":!dvc.lock", ":!results", ":!params.yaml")
 LIBRARIES = ("torch", "lightning", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "dvc")
 
@@ -23,7 +23,7 @@ LIBRARIES = ("torch", "lightning", "transformers", "lm_eval", "datasets", "safet
 def timed_record(path: Path, **facts: Any) -> Iterator[dict[str, Any]]:
     """Measure a stage and write its record to `path`: provenance, wall time in seconds, peak memory in bytes.
 
-    These facts change from run to run, so they lie beside the results and not in them. The stage may add more to the
+    These facts change from run to run, so they are beside the results and not in them. The stage may add more to the
     dict it is given.
     """
     started = time.perf_counter()
@@ -37,7 +37,7 @@ def timed_record(path: Path, **facts: Any) -> Iterator[dict[str, Any]]:
 
 def peak_memory() -> dict[str, int]:
     """Return the peak resident memory of this process and, with a GPU, the peak of what torch allocated on it."""
-    import torch  # here: the fetch of a corpus has no use for torch
+    import torch  # here: fetching a corpus does not need torch
 
     unit = 1 if platform.system() == "Darwin" else 1024
     peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}

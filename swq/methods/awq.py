@@ -1,10 +1,10 @@
-"""AWQ: per-channel scales that shelter the channels with large inputs, then ranges searched group by group.
+"""AWQ: per-channel scales that protect the channels with large inputs, then ranges searched group by group.
 
 A scale s multiplies the input channels of the linears that read a norm (or a linear), and divides that norm's output:
 the block computes the same, but rounding hurts the scaled-up channels less. s = magnitude^ratio, and the ratio is
 searched.
 
-Source: Lin et al., AWQ (arXiv 2306.00978), eq. 4 and 5: the change of the linears' own outputs is what is minimised,
+Source: Lin et al., AWQ (arXiv 2306.00978), eq. 4 and 5: the search minimises the change of the linears' own outputs,
 over all calibration tokens. The authors' code compares the outputs of the attention or MLP module instead.
 """
 
@@ -21,7 +21,7 @@ from swq.quant.affine import Scheme, fake_quantize, weight_range
 from swq.quant.clip import search_clip
 from swq.quant.moments import Moments
 
-N_RATIOS = 20  # ratios 0, 1/20, ... 19/20; 0 is no scaling
+N_RATIOS = 20  # ratios 0, 1/20, ... 19/20; 0 means no scaling
 SMALLEST_SCALE = 1e-4
 SEARCH_TOKENS = 512  # of each sample
 
@@ -31,8 +31,8 @@ class AWQ(RangeMethod):
     """Settings of AWQ.
 
     Attributes:
-        scale: search scales where the model's family says that they can be handed over.
-        clip: search ranges, for every linear but those of queries and keys.
+        scale: search scales for the scale pairs of the model's family.
+        clip: search ranges, for every linear except those of queries and keys.
     """
 
     scale: bool = True

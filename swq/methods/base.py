@@ -1,4 +1,4 @@
-"""What a quantization method must say: what it learns in one block, and in which order it learns it.
+"""What a quantization method must define: what it learns in one block, and in which order it learns it.
 
 The walk over blocks (`swq.reconstruct`) does the rest: activations, losses, optimiser steps, resume, storage.
 """
@@ -20,18 +20,18 @@ from swq.quant.moments import Moments
 
 @dataclass(frozen=True)
 class BlockContext:
-    """What a method is given of a block.
+    """What a method is told about a block.
 
     Attributes:
-        block: the full-precision block; stays as it is.
+        block: the full-precision block; stays unchanged.
         linears: its linears to quantize, by their path inside it.
         scheme: bits and group size.
         scale_dtype: the dtype that scales are stored in.
-        not_clipped: those of them whose ranges a search must leave alone.
-        pairs: which tensors of the block can hand a per-channel scale to the linears that read them.
-        moments: given names of linears, a group size and a number of tokens per sample, returns the moments of what
-            enters each when the full-precision block runs on the quantized path's input. Computed when it is asked
-            for; only for methods that use calibration tokens.
+        not_clipped: the linears whose ranges a search must not clip.
+        pairs: which tensors of the block can pass a per-channel scale on to the linears that read them.
+        moments: given names of linears, a group size and a number of tokens per sample, returns the moments of each
+            linear's input when the full-precision block runs on the quantized path's input. Computed on demand; only
+            for methods that use calibration tokens.
     """
 
     block: nn.Module
@@ -45,12 +45,13 @@ class BlockContext:
 
 @dataclass(frozen=True)
 class Layout:
-    """A block laid out for rounding. Tensors are by the linear's path inside the block.
+    """A block laid out for rounding. Tensors are keyed by the linear's path inside the block.
 
     Attributes:
-        weights: (out, in) float32, what is rounded.
-        ranges: ends (wmin, wmax) of each group's codes, each (out, n_groups, 1).
-        changed: the block's other tensors where they differ (norms, biases), by their name in its state dict.
+        weights: (out, in) float32, to be rounded.
+        ranges: ends (wmin, wmax) of each group's range, each (out, n_groups, 1).
+        changed: the block's other tensors that differ from the original (norms, biases), by their name in its state
+            dict.
     """
 
     weights: dict[str, Tensor]
@@ -60,12 +61,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What a method leaves behind of one block.
+    """What a method returns for one block.
 
     Attributes:
         weights: quantized weights by the linear's path inside the block.
-        learned: what was trained to get there, by name; kept for study, not needed to run the model.
-        changed: the block's other tensors where they differ, by their name in its state dict.
+        learned: the trained tensors, by name; kept for study, not needed to run the model.
+        changed: the block's other tensors that differ from the original, by their name in its state dict.
     """
 
     weights: dict[str, QuantizedWeight]
@@ -91,7 +92,7 @@ class BlockQuantizer(nn.Module, ABC):
         return False
 
     def start_round(self, round_index: int) -> Optimizer:
-        """Do what a round begins with, and return its optimiser. Only called when `rounds` is above 0."""
+        """Prepare a round and return its optimiser. Only called when `rounds` is above 0."""
         raise NotImplementedError
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
@@ -100,9 +101,9 @@ class BlockQuantizer(nn.Module, ABC):
 
 
 class RangeQuantizer(BlockQuantizer):
-    """A quantizer that decides what is rounded and over which range, and then rounds to nearest.
+    """A quantizer that decides which weights are rounded and over which ranges, and then rounds to nearest.
 
-    Whatever else rounds (TesseraQ) can start from its layout.
+    A method that learns the rounding itself (TesseraQ) can start from its layout.
     """
 
     def __init__(self, block: BlockContext) -> None:
@@ -156,11 +157,11 @@ class Method(ABC):
     """A method's settings, and the quantizer it makes for each block. Settings are dataclass fields."""
 
     title: str  # its name for people
-    needs_scheme: bool = True  # False: the model is left as it is
+    needs_scheme: bool = True  # False: nothing is quantized
     needs_calibration: bool = False  # True: needs calibration tokens
-    needs_pairs: bool = False  # True: needs a family that says where scales can be handed over
+    needs_pairs: bool = False  # True: needs a family with scale pairs
     trains: bool = False  # True: needs a loss, and calibration tokens
-    draws: bool = False  # True: training draws at random, by the recipe's seed, whatever the loss is
+    draws: bool = False  # True: training draws random numbers from the recipe's seed, whatever the loss is
 
     @property
     def label(self) -> str:
@@ -180,7 +181,7 @@ class Method(ABC):
 
 
 class RangeMethod(Method):
-    """A method that rounds to nearest in the end; others can start from what it lays out."""
+    """A method that rounds to nearest in the end; others can start from its layout."""
 
     @abstractmethod
     def quantizer(self, block: BlockContext) -> RangeQuantizer:

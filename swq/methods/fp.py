@@ -1,4 +1,4 @@
-"""The full-precision reference as a method: it leaves every block as it is."""
+"""The full-precision reference as a method: it changes no block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swq.methods.base import BlockContext, BlockQuantizer, Method
 
 @dataclass(frozen=True)
 class FullPrecision(Method):
-    """No quantization: the row that losses are measured from. It has no settings."""
+    """No quantization: the reference that the accuracy loss of other rows is measured from. It has no settings."""
 
     title = "FP"
     needs_scheme = False

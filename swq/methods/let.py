@@ -1,10 +1,11 @@
 """OmniQuant's learnable equivalent transformation (LET): scales per channel, and shifts where there are biases.
 
-Before rounding the block computes the same; what is learned is where rounding hurts least.
+Without rounding, the transformed block computes the same as before. Training finds the transformation under which
+rounding hurts least.
 
-Source: Shao et al., OmniQuant (arXiv 2308.13137), section 3.3. Its scale between queries and keys is left out: without
-quantized activations it scales whole rows of both weights, which rounding to a range does not notice, so nothing can be
-learned there.
+Source: Shao et al., OmniQuant (arXiv 2308.13137), section 3.3. Its scale between queries and keys is left out. In
+weight-only quantization it scales whole rows of both weights, and their ranges with them; the codes stay the same, so
+there is nothing to learn.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from swq.methods.transfer import block_tensors, can_shift, hand_over, layout_of
 from swq.models.family import ScalePair
 from swq.quant.moments import Moments
 
-SMALLEST = 1e-5  # of magnitudes, where a scale starts
+SMALLEST = 1e-5  # lower bound of the magnitudes that initialise a scale
 NEAREST_TO_ZERO = 1e-2  # a learned scale stays this far from 0
 ALL_TOKENS = 2**31
 
@@ -28,7 +29,7 @@ class LearnableTransform(nn.Module):
 
     Args:
         block: what is transformed.
-        alpha: how much of the inputs' unevenness the weights take over at the start, 0 to 1.
+        alpha: SmoothQuant's migration strength for the initial scales, 0 to 1.
         with_shift: learn shifts, where source and readers have biases.
 
     Raises:
@@ -42,7 +43,7 @@ class LearnableTransform(nn.Module):
         self.linears = tuple(block.linears)
         shifted = [pair for pair in self.pairs if with_shift and can_shift(self.tensors, pair)]
         if with_shift and not shifted:
-            raise UserError("omniquant: let_shift needs biases, and the model has none where it would put them")
+            raise UserError("omniquant: let_shift needs biases, and the model has none where shifts would go")
         moments = block.moments((pair.readers[0] for pair in self.pairs), 1, ALL_TOKENS)
         self.scales = nn.ParameterDict()
         self.shifts = nn.ParameterDict()
@@ -53,7 +54,7 @@ class LearnableTransform(nn.Module):
                 self.shifts[_key(pair)] = nn.Parameter((inputs.lowest + inputs.highest) / 2)
 
     def layout(self) -> Layout:
-        """Return the block transformed; its weights' ranges move with it and are left to the caller."""
+        """Return the transformed block. The caller computes the ranges of its transformed weights."""
         tensors = dict(self.tensors)
         for pair in self.pairs:
             key = _key(pair)
@@ -79,9 +80,9 @@ def initial_scale(inputs: Moments, weights: list[Tensor], alpha: float) -> Tenso
 
 
 def away_from_zero(scale: nn.Parameter) -> Tensor:
-    """Move entries nearer to 0 than 0.01 out to it, in place, as the authors' code does before every step.
+    """Move entries between -0.01 and 0.01 out to that bound, in place, as the authors' code does before every step.
 
-    Theirs leaves an exact 0 where it is, and divides by it.
+    Their code leaves an exact 0 unchanged, and divides by it.
     """
     with torch.no_grad():
         sign = torch.where(scale < 0, -1.0, 1.0)

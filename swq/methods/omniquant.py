@@ -1,4 +1,4 @@
-"""OmniQuant: learnable weight clipping (LWC), and an equivalent transformation (LET) if asked for, block by block.
+"""OmniQuant: learnable weight clipping (LWC) and, optionally, an equivalent transformation (LET), block by block.
 
 Source: Shao et al., OmniQuant (arXiv 2308.13137), eq. 2 and section 4.1; `aug_loss` as in its public code.
 """
@@ -31,11 +31,11 @@ class OmniQuant(RangeMethod):
         aug_loss: add the same loss against the full-precision block's output on the quantized path's input; the
             authors use it for LLaMA at 2 bits.
         let: also learn scales between norms and the linears that read them, and between values and the attention's
-            output; the authors do for OPT.
-        let_lr: learning rate of those.
-        let_shift: learn shifts too, where the model has biases; the authors do not for weights alone, the SW authors'
-            fork does.
-        let_alpha: how much of the inputs' unevenness the weights take over at the start.
+            output; the authors do this for OPT.
+        let_lr: learning rate of the scales and shifts of LET.
+        let_shift: learn shifts too, where the model has biases. The authors do not for weight-only quantization; the SW
+            authors' fork does.
+        let_alpha: SmoothQuant's migration strength, for the initial scales: max|x|^alpha / max|W|^(1 - alpha).
     """
 
     epochs: int = 20
@@ -59,7 +59,7 @@ class OmniQuant(RangeMethod):
         if not 0 < self.let_lr < float("inf") or not 0 <= self.let_alpha <= 1:
             raise UserError("omniquant: let_lr must be above 0 and finite, let_alpha from 0 to 1")
         if self.let_shift and not self.let:
-            raise UserError("omniquant: let_shift belongs to let, which is off")
+            raise UserError("omniquant: let_shift needs let, which is off")
 
     @property
     def label(self) -> str:
@@ -116,7 +116,7 @@ class OmniQuantBlock(RangeQuantizer):
         return replace(layout, ranges=ranges)
 
     def _range(self, layout: Layout, name: str) -> tuple[Tensor, Tensor]:
-        """Return a weight's own range: once and for all, unless what is learned moves it."""
+        """Return a weight's own range. It is computed only once, unless LET changes the weight."""
         return layout.ranges[name] if name in layout.ranges else weight_range(self.scheme.group(layout.weights[name]))
 
     def learned(self) -> dict[str, Tensor]:
@@ -134,6 +134,6 @@ class OmniQuantBlock(RangeQuantizer):
         return AdamW(groups, weight_decay=self.settings.weight_decay)
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
-        """One sample a step, in their order, every epoch."""
+        """One sample per step, in the same order in every epoch."""
         for _ in range(self.settings.epochs):
             yield from ([sample] for sample in range(n_samples))

@@ -1,7 +1,7 @@
 """TesseraQ: progressive adaptive rounding, with the dequantization scale trained beside it.
 
-Each weight's rounding, down or up, is a variable that starts at its fractional part. In rounds, the surest ones are
-hardened to 0 or 1 and the rest are trained on, until all are hard.
+Each weight's rounding, down or up, is a variable that starts at the weight's fractional part. In each round, the
+variables closest to 0 or 1 are hardened to that value and the rest are trained further, until all are hard.
 
 Source: Li et al., TesseraQ (arXiv 2410.19103), sections 3.2 and 3.3; the order of operations is that of the SW authors'
 public fork.
@@ -23,7 +23,7 @@ from swq.methods.base import BlockContext, BlockQuantizer, BlockResult, Method, 
 from swq.quant.affine import QuantizedWeight, Scheme, choose_scale, choose_zero_point, stored_scale
 
 LOW, HIGH = -0.1, 1.1  # ends of the rectified sigmoid: it reaches 0 and 1 at finite arguments
-SCALE_DECAY = 1e-4  # weight decay of the scale parameter, as its authors have it
+SCALE_DECAY = 1e-4  # weight decay of the scale parameter, as in the authors' code
 THRESHOLDS = (0.75, 0.5, 0.375, 0.25, 0.125, 0.09, 0.06, 0.04, 0.02, 0.005)
 
 
@@ -32,14 +32,14 @@ class TesseraQ(Method):
     """Settings of TesseraQ.
 
     Attributes:
-        thresholds: share of the rounding variables that stays soft in each round, falling.
+        thresholds: share of the rounding variables that stays soft in each round, in falling order.
         iterations: training steps per round.
-        batch_size: samples per step; fewer if fewer are there.
+        batch_size: samples per step; fewer if there are fewer.
         lr: learning rate of the rounding variables.
         scale_lr: learning rate of the dequantization scale's factor.
-        start: the method whose weights and ranges rounding starts from. `AWQ(scale=False)`, searched ranges, is the SW
-            authors' fork's; `AWQ()` TesseraQ's own authors', who take `OmniQuant` at 2 bits without groups; `RTN()` is
-            plain min-max. A start that trains does so first, block by block, with the same loss.
+        start: the method whose weights and ranges rounding starts from. The SW authors' fork uses `AWQ(scale=False)`:
+            searched ranges. TesseraQ's authors use `AWQ()`, and `OmniQuant` at 2 bits without groups. `RTN()` is plain
+            min-max. A start that trains does so first, block by block, with the same loss.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True}
@@ -68,14 +68,16 @@ class TesseraQ(Method):
         if not self.thresholds or not all(0 <= t < 1 for t in self.thresholds):
             raise UserError(f"tesseraq: thresholds are {self.thresholds}; each must be at least 0 and below 1")
         if list(self.thresholds) != sorted(self.thresholds, reverse=True):
-            raise UserError(f"tesseraq: thresholds are {self.thresholds}; they must fall, hard variables stay hard")
+            raise UserError(
+                f"tesseraq: thresholds are {self.thresholds}; they must fall, because hard variables stay hard"
+            )
         if self.iterations < 1 or self.batch_size < 1:
             raise UserError("tesseraq: iterations and batch_size must be at least 1")
         if not (0 < self.lr < float("inf") and 0 <= self.scale_lr < float("inf")):
             raise UserError("tesseraq: lr must be above 0 and scale_lr at least 0, both finite")
 
     def epoch_lengths(self, n_samples: int) -> list[int]:
-        """The start's epochs, then one per round: what follows a hardening."""
+        """The start's epochs, then one epoch per round: the steps after a hardening."""
         return self.start.epoch_lengths(n_samples) + [self.iterations] * len(self.thresholds)
 
     def quantizer(self, block: BlockContext) -> BlockQuantizer:
@@ -140,7 +142,7 @@ class AdaptiveRounding(nn.Module):
         self.scale_factor = nn.Parameter(torch.zeros_like(scale))
 
     def trained_scale(self) -> Tensor:
-        """The dequantization scale, (out, n_groups, 1): the codes' own times a factor in [0, 2] that starts at 1."""
+        """The dequantization scale, (out, n_groups, 1): the initial scale times a factor in [0, 2] that starts at 1."""
         return self.scale * (2 * rectified_sigmoid(self.scale_factor))
 
     def forward(self) -> Tensor:
@@ -149,7 +151,7 @@ class AdaptiveRounding(nn.Module):
 
     @torch.no_grad()
     def harden(self, soft_share: float) -> None:
-        """Fix all but about `soft_share` of the variables, those nearest to undecided, to the side they lean to."""
+        """Round all variables to 0 or 1, except the `soft_share` (about) of them that are closest to 0.5."""
         height = rectified_sigmoid(self.rounding)
         margin = quantile((height - 0.5).abs().flatten(), soft_share)
         self.rounding[height > 0.5 + margin] = torch.inf
@@ -157,7 +159,7 @@ class AdaptiveRounding(nn.Module):
 
     @torch.no_grad()
     def quantized(self, scale_dtype: torch.dtype) -> QuantizedWeight:
-        """Round every variable to the side it leans to."""
+        """Round every variable to the nearer of 0 and 1."""
         up = (self.rounding > 0).float()
         codes = (self.floor + up + self.zero_point).clamp(0, self.scheme.quant_max).reshape(self.weight_shape)
         scale = stored_scale(self.trained_scale(), scale_dtype)
@@ -174,7 +176,7 @@ def quantile(values: Tensor, share: float) -> Tensor:
 
 
 class TesseraQBlock(BlockQuantizer):
-    """A start, and from its last round on the rounding variables and scale factors of every linear of a block."""
+    """A start method and, after its last round, the rounding variables and scale factors of every linear of a block."""
 
     def __init__(self, settings: TesseraQ, start: RangeQuantizer) -> None:
         super().__init__()
@@ -190,11 +192,11 @@ class TesseraQBlock(BlockQuantizer):
         return {f"{name}.weight": linear() for name, linear in self.each()} | self.changed
 
     def aug_loss(self, round_index: int) -> bool:
-        """As the start has it, while that trains; TesseraQ's own recipes do without."""
+        """The start's setting while the start trains. TesseraQ's own recipes do not use it."""
         return round_index < self.start.rounds and self.start.aug_loss(round_index)
 
     def start_round(self, round_index: int) -> Optimizer:
-        """Harden, then begin with a fresh Adam: moments of variables that are hard by now must not linger."""
+        """Harden, then begin with a fresh Adam, so that no moments of hardened variables are left."""
         own = round_index - self.start.rounds
         if own < 0:
             return self.start.start_round(round_index)
@@ -208,7 +210,7 @@ class TesseraQBlock(BlockQuantizer):
         return Adam([rounding, factors | {"weight_decay": SCALE_DECAY}], fused=True)  # one pass over the variables
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
-        """Different random samples in each step, of those that are there."""
+        """Random samples in each step, none twice."""
         if round_index < self.start.rounds:
             yield from self.start.batches(round_index, n_samples, generator)
             return

@@ -1,7 +1,7 @@
 """Scales and shifts that move between a tensor's output channels and the linears that read them.
 
-For an output y read by y' = W y + b: with y -> (y - shift) / scale on one side, W -> W diag(scale) and
-b -> b + W shift on the other compute the same. AWQ searches such scales, OmniQuant's LET learns them.
+Let an output y be read by y' = W y + b. Replace y by (y - shift) / scale, W by W diag(scale) and b by b + W shift:
+y' stays the same. AWQ searches such scales, OmniQuant's LET learns them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def block_tensors(block: nn.Module) -> dict[str, Tensor]:
 
 
 def can_shift(tensors: dict[str, Tensor], pair: ScalePair) -> bool:
-    """A shift needs a bias on either side."""
+    """Say whether a pair can be shifted: both sides need a bias."""
     return all(f"{name}.bias" in tensors for name in (pair.source, *pair.readers))
 
 
@@ -28,10 +28,10 @@ def hand_over(tensors: dict[str, Tensor], pair: ScalePair, scale: Tensor, shift:
     """Divide the source's output channels by `scale` and multiply the readers' input channels by it, in `tensors`.
 
     Args:
-        tensors: of the block, by name; those that change are replaced, none is written into.
-        pair: who hands to whom.
+        tensors: the block's, by name; those that change are replaced, none is modified in place.
+        pair: the source and its readers.
         scale: (channels,), not zero.
-        shift: (channels,), taken off the source's output first; None takes nothing off.
+        shift: (channels,), subtracted from the source's output first; None subtracts nothing.
     """
     weight, bias = f"{pair.source}.weight", f"{pair.source}.bias"
     is_norm = tensors[weight].ndim == 1
@@ -46,7 +46,7 @@ def hand_over(tensors: dict[str, Tensor], pair: ScalePair, scale: Tensor, shift:
 
 
 def layout_of(tensors: dict[str, Tensor], before: dict[str, Tensor], linears: Iterable[str]) -> Layout:
-    """Return a layout, its ranges still missing: weights to round, and whatever else is not as it was `before`."""
+    """Return a layout without ranges: the weights to round, and every other tensor that differs from `before`."""
     weights = {name: tensors[f"{name}.weight"] for name in linears}
     others = {name: tensor for name, tensor in tensors.items() if name.removesuffix(".weight") not in weights}
     return Layout(weights, {}, {name: tensor for name, tensor in others.items() if tensor is not before[name]})

@@ -26,7 +26,7 @@ class DecoderModel:
 
     Attributes:
         model: the causal LM, in evaluation mode, without gradients, on the CPU.
-        family: the data of its family, or what its modules tell.
+        family: the data of its family, or a family derived from its modules.
         blocks: its decoder blocks in order.
         weights: where the values of its parameters are read from as they are needed; None if it holds them all.
         dtype: of the parameters.
@@ -49,7 +49,7 @@ class DecoderModel:
         """Read a transformers folder (config.json and safetensors) into memory, in `dtype`.
 
         Raises:
-            UserError: the folder is missing, holds no model, or holds one that is no known causal LM.
+            UserError: the folder is missing, holds no model, or holds one that is not a known causal LM.
         """
         check_model_folder(folder)
         try:
@@ -59,7 +59,7 @@ class DecoderModel:
         except (OSError, ValueError) as error:
             raise UserError(f"model {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
         model, found = loaded
-        if missing := sorted(found["missing_keys"]):  # transformers would make them up
+        if missing := sorted(found["missing_keys"]):  # transformers would initialise them at random
             raise UserError(f"model {str(folder)!r}: its safetensors hold no {missing[0]}")
         return cls(model)
 
@@ -75,7 +75,7 @@ class DecoderModel:
         Args:
             folder: holds config.json and safetensors.
             dtype: of the parameters once they have values.
-            overlay: takes what the folder holds, and returns what is to be read in its place.
+            overlay: takes the folder's weights and returns the weights to read in their place.
 
         Raises:
             UserError: as `load`.
@@ -83,13 +83,13 @@ class DecoderModel:
         model = _build(folder, dtype)
         weights: Weights = Checkpoint(folder, model.base_model_prefix)
         if not all(path in weights for path, _ in model.named_parameters() if path not in _tied(model)):
-            # Stored under names of older days, which transformers translates, but only for a model as a whole.
+            # Stored under old names, which transformers translates, but only when it loads the model as a whole.
             weights = InMemory(cls.load(folder, dtype).model.state_dict())
         return cls(model, overlay(weights), dtype)
 
     @classmethod
     def skeleton(cls, folder: Path | str) -> DecoderModel:
-        """Build the model in a transformers folder that needs no weights: shapes only, for good.
+        """Build the model in a transformers folder with shapes only, and never read weights: the folder needs none.
 
         Raises:
             UserError: as `load`.
@@ -103,7 +103,7 @@ class DecoderModel:
         self.blocks[index].to(device)
 
     def empty_block(self, index: int) -> None:
-        """Undo `fill_block`: of a model whose weights are on disk only the block's shapes stay, else it goes home."""
+        """Undo `fill_block`: free the block's values if the weights are on disk, else move it back to the CPU."""
         if self.weights is not None:
             empty(self.blocks[index])
         else:
@@ -151,7 +151,7 @@ class DecoderModel:
         return linears  # type: ignore[return-value]
 
     def scale_pairs(self, index: int) -> tuple[ScalePair, ...]:
-        """Return the family's pairs that hold in block `index`: as many channels on one side as on the other."""
+        """Return the family's pairs that hold in block `index`: both sides have the same number of channels."""
         linears = self.linears(index)
 
         def fits(pair: ScalePair) -> bool:
@@ -163,21 +163,21 @@ class DecoderModel:
         return tuple(pair for pair in self.family.pairs if fits(pair))
 
     def require_pairs(self, method: str) -> None:
-        """Raise unless scales can be handed over somewhere in this model.
+        """Raise unless this model has scale pairs.
 
         Raises:
-            UserError: what to write and where, or what to do without.
+            UserError: says what to write and where, and which methods work without.
         """
         if not self.scale_pairs(0):
             raise UserError(
-                f"{method} hands scales from norms to linears, and nothing says where model_type"
-                f" {self.model.config.model_type!r} can: {HOW_TO}. Without that go RTN, awq with scale: false,"
+                f"{method} moves scales between norms and linears, but no scale pairs are known for model_type"
+                f" {self.model.config.model_type!r}: {HOW_TO}. These work without: RTN, awq with scale: false,"
                 " omniquant without let, and tesseraq from any of them"
             )
 
     @torch.no_grad()
     def first_inputs(self, input_ids: Tensor) -> tuple[Tensor, list[BlockKwargs]]:
-        """Return what enters the first block, and what every block is given beside it.
+        """Return the inputs of the first block, and the other arguments that every block receives.
 
         The blocks themselves do not run: each only notes its arguments. The arguments are taken from one sample, so
         that they broadcast over any batch size.
@@ -201,7 +201,7 @@ class DecoderModel:
 
 
 def _tied(model: PreTrainedModel) -> Collection[str]:
-    """Return the paths of parameters that are others' by another name."""
+    """Return the paths of parameters that are tied to other parameters."""
     return getattr(model, "all_tied_weights_keys", {})
 
 
@@ -219,11 +219,11 @@ def check_model_folder(folder: Path | str) -> str:
     """Return the `model_type` of the model in `folder`, without loading it.
 
     Raises:
-        UserError: no such folder, no config.json, or a model that transformers knows no causal LM for.
+        UserError: no such folder, no config.json, or transformers has no causal LM for the model.
     """
     config = Path(folder) / "config.json"
     if not config.is_file():
-        raise UserError(f"model {str(folder)!r} is no transformers model folder: there is no {config}")
+        raise UserError(f"model {str(folder)!r} is not a transformers model folder: there is no {config}")
     try:
         described = json.loads(config.read_text())
         model_type = described["model_type"]
@@ -232,7 +232,7 @@ def check_model_folder(folder: Path | str) -> str:
     if model_type not in CONFIG_MAPPING:
         raise UserError(f"{config}: {one_of('model_type', model_type, (t for f in FAMILIES for t in f.model_types))}")
     if not any("CausalLM" in name for name in described.get("architectures") or []):
-        raise UserError(f"{config}: architectures {described.get('architectures')} hold no causal language model")
+        raise UserError(f"{config}: architectures {described.get('architectures')} contain no causal language model")
     return model_type
 
 

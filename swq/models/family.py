@@ -9,14 +9,14 @@ from dataclasses import dataclass
 class ScalePair:
     """A tensor whose output channels can be divided by a scale that its readers' input channels are multiplied by.
 
-    Nothing but per-channel multiplication may lie between the two, and a norm must multiply by its weight as it is (not
-    by 1 + weight, as Gemma's do), so that the block computes the same.
+    Only a per-channel multiplication may lie between the two, and a norm must multiply by its weight itself (not by
+    1 + weight, as in Gemma), so that the block computes the same.
 
     Attributes:
         source: path, inside a block, of a norm or linear.
-        readers: paths of the linears that read its output, and nothing else does.
-        let: OmniQuant learns a scale here. Not where its authors have none, which is also where an activation function
-            lies between that only a positive scale may pass.
+        readers: paths of the linears that read its output; nothing else may read it.
+        let: whether OmniQuant learns a scale here. False where its authors learn none. That includes pairs with an
+            activation function in between, which only a positive scale can pass.
         only_if: a name in the model's configuration and the value that it must have for the pair to hold.
     """
 
@@ -34,10 +34,10 @@ class Family:
         model_types: the `model_type` values in config.json that belong to it.
         blocks: path of the list of decoder blocks inside the causal LM.
         linears: paths, inside a block, of the linears whose weights are quantized, in forward order.
-        pairs: where a scale can be handed over. A pair whose widths differ in a model (values shared by several
-            heads) is left out there.
-        not_clipped: linears whose ranges no search may clip: queries and keys meet in a product, where errors of each
-            do not add up.
+        pairs: where a scale can be passed on. A pair whose widths differ in a model (grouped-query attention, where
+            several heads share values) is left out there.
+        not_clipped: linears whose ranges a search must not clip: queries and keys are multiplied with each other, so
+            their errors do not simply add up.
     """
 
     model_types: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A family made up from a model's own modules, for models that no family describes."""
+"""A family derived from a model's own modules, for models that no family describes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOW_TO = "describe it in a file of swq/models/ (llama.py is an example) and list
 
 
 def introspect(model: nn.Module, model_type: str) -> Family:
-    """Return what can be told from the modules: where the blocks are and which linears they hold, but no scale pairs.
+    """Return what the modules tell: where the blocks are and which linears they hold, but no scale pairs.
 
     Raises:
         UserError: there is no list of blocks, blocks differ from each other, or a block holds weights outside linears,
@@ -31,7 +31,7 @@ def introspect(model: nn.Module, model_type: str) -> Family:
     weights = {f"{name}.weight" for name in linears}
     for name, parameter in blocks[0].named_parameters():
         if parameter.ndim > 1 and name not in weights:
-            raise UserError(f"model_type {model_type!r}: {path}.0.{name} belongs to no Linear; {HOW_TO}")
+            raise UserError(f"model_type {model_type!r}: {path}.0.{name} does not belong to a Linear; {HOW_TO}")
     not_clipped = tuple(name for name in linears if QUERY_OR_KEY.search(name.rpartition(".")[2]))
     return Family((model_type,), path, linears, not_clipped=not_clipped)
 

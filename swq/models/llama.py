@@ -1,6 +1,6 @@
 """The LLaMA family and those built like it: RMSNorm, rotary positions, gated MLP.
 
-Qwen2 has biases on queries, keys and values; Qwen3 has norms inside the attention, which stay as they are.
+Qwen2 has biases on queries, keys and values; Qwen3 has norms inside the attention, which stay unchanged.
 """
 
 from swq.models.family import Family, ScalePair

@@ -2,7 +2,7 @@
 
 from swq.models.family import Family, ScalePair
 
-# Where norms come after attention and MLP, their output goes on as the residual too.
+# Where norms follow attention and MLP, their output is also the residual, so it cannot be scaled.
 PRE_NORM = ("do_layer_norm_before", True)
 
 OPT = Family(

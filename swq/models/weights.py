@@ -29,12 +29,12 @@ class Weights(Protocol):
 class Checkpoint:
     """The safetensors of a transformers folder, one file or several with an index.
 
-    Nothing is kept: memory holds what the caller keeps of the tensors that it asked for.
+    Nothing is cached: memory holds only the tensors that the caller keeps.
 
     Args:
         folder: of a transformers model.
         base: the name under which the causal LM keeps its decoder. Some checkpoints were saved from the decoder alone,
-            so their tensors lack it.
+            so their tensor names lack it.
 
     Raises:
         UserError: there are no safetensors, or a file is damaged.
@@ -72,7 +72,7 @@ class Checkpoint:
         """Return one tensor.
 
         Raises:
-            UserError: the checkpoint holds none of this name, or its file is missing or damaged.
+            UserError: the checkpoint holds no tensor of this name, or its file is missing or damaged.
         """
         name = self._stored_name(path)
         if name is None:
@@ -97,7 +97,7 @@ class InMemory:
         return self._tensors[path].to(device)
 
 
-Paths = Callable[[str], bool]  # says of a path inside a module whether it is meant
+Paths = Callable[[str], bool]  # says whether a path inside a module is wanted
 
 
 @torch.no_grad()
@@ -137,7 +137,7 @@ def fill(
 
 
 def empty(module: nn.Module, wanted: Paths = lambda path: True) -> None:
-    """Undo `fill`: keep the shapes of the parameters, and let go of their values."""
+    """Undo `fill`: keep the shapes of the parameters, and free their values."""
     for name, parameter in list(module.named_parameters(remove_duplicate=False)):
         if wanted(name):
             _replace(module, name, parameter.to("meta"))

@@ -46,7 +46,7 @@ class Scheme:
         """Read the field's notation: `w3a16` is per channel, `w3a16g64` has groups of 64.
 
         Raises:
-            UserError: the text is no such scheme, or asks for quantized activations.
+            UserError: the text is not such a scheme, or asks for quantized activations.
         """
         match = re.fullmatch(r"w(\d+)a(\d+)(?:g(\d+))?", text)
         if match is None:
@@ -65,8 +65,7 @@ class Scheme:
         """View `weight` (out, in) as (out, n_groups, group_size).
 
         Raises:
-            UserError: the group size does not divide the row. Padding would store codes that stand for nothing,
-                so this is an error and not a repair.
+            UserError: the group size does not divide the row. Padding it would store codes that stand for no weight.
         """
         out_features, in_features = weight.shape
         size = self.group_size or in_features
@@ -133,7 +132,7 @@ def dequantize(codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
 
 
 def fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
-    """Quantize to the range [wmin, wmax] and dequantize at once, straight-through in the rounding.
+    """Quantize to the range [wmin, wmax] and dequantize in one step, with a straight-through gradient for the rounding.
 
     Args:
         grouped: (out, n_groups, group_size) weights.
@@ -147,8 +146,8 @@ def fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> T
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """dequantize(quantize(w)) with its gradient written out: half the passes over the weight that autograd makes of it,
-    and one saved tensor instead of three.
+    """dequantize(quantize(w)) with its gradient written out. It makes half as many passes over the weight as autograd,
+    and saves one tensor instead of three.
 
     With c = clamp(round(w / s), -z, quant_max - z), the code above the zero point, the output is c * s. Rounding counts
     as the identity, so inside the clamp d(output)/dw = 1 and d(output)/ds = c - w / s; outside it is 0 and c.

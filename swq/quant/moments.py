@@ -1,4 +1,4 @@
-"""What a search needs to know of a linear's inputs: second moments, magnitudes and ranges, gathered sample by sample.
+"""What a search needs to know about a linear's inputs: second moments, magnitudes, ranges, gathered sample by sample.
 
 The mean squared change of an output over tokens, for a change d of a row of the weight, is
 mean_t (d . x_t)^2 = d^T H d with H = mean_t x_t x_t^T. H is gathered once and serves every row and every candidate, so
@@ -22,7 +22,7 @@ class Moments:
         magnitude: (in,) float32, mean |x| of each input channel.
         lowest: (in,) float32, smallest value of each input channel.
         highest: (in,) float32, largest.
-        n_tokens: tokens behind them.
+        n_tokens: number of tokens that they were computed from.
     """
 
     second: Tensor
@@ -33,10 +33,10 @@ class Moments:
 
     @classmethod
     def of(cls, inputs: Tensor, group_size: int | None = None) -> Moments:
-        """Gather from `inputs` (..., in), a row a token; `group_size` None takes all input channels as one group."""
+        """Gather from `inputs` (..., in), one row per token; `group_size` None makes all input channels one group."""
         tokens = inputs.reshape(-1, inputs.shape[-1]).float()
         groups = tokens.reshape(len(tokens), -1, group_size or tokens.shape[-1]).transpose(0, 1)
-        # Inputs are seen in the middle of a forward: its autocast would square them in half precision, which overflows.
+        # Inputs are seen inside a forward pass. Its autocast would square them in half precision, which overflows.
         with torch.autocast(tokens.device.type, enabled=False):
             second = groups.transpose(1, 2) @ groups / len(tokens)
         return cls(

@@ -1,4 +1,4 @@
-"""The two activation paths: what flows through the full-precision blocks, and what through the quantized ones."""
+"""The two activation paths: one through the full-precision blocks, one through the quantized blocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class BlockData:
     Attributes:
         hidden: the block's input on the quantized path.
         fp_output: the target: the block's output on the full-precision path.
-        aug_output: a second target, the full-precision block's output on `hidden`; None unless the method asks.
+        aug_output: a second target, the full-precision block's output on `hidden`; None unless the method asks
+            for it.
     """
 
     hidden: Tensor
@@ -41,7 +42,7 @@ class BlockData:
 
 
 class ActivationPaths:
-    """Both paths, in host memory, at the entrance of one block; the device sees one sample at a time.
+    """The activations of both paths at the input of one block, in host memory. The device sees one sample at a time.
 
     Args:
         fabric: owns the device and the precision.
@@ -57,28 +58,30 @@ class ActivationPaths:
         self._kwargs = kwargs
 
     def kwargs(self, index: int) -> BlockKwargs:
-        """Return what block `index` is given beside its input, on the device."""
+        """Return the arguments that block `index` receives besides its input, on the device."""
         return {name: self.fabric.to_device(value) for name, value in self._kwargs[index].items()}
 
     def block_data(self, index: int, with_aug: bool) -> BlockData:
-        """Return inputs and targets of block `index`; the paths must stand at its entrance."""
+        """Return inputs and targets of block `index`; the paths must be at its input."""
         fp_output = self._run(index, {}, self.fp_hidden)
         return BlockData(self.quant_hidden, fp_output, self._run(index, {}, self.quant_hidden) if with_aug else None)
 
     def moments(self, index: int, names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
-        """Return the moments of what enters linears of block `index`, full-precision, on the quantized path's input.
+        """Return the moments of the inputs of linears of block `index`.
+
+        The full-precision block runs on the quantized path's input.
 
         Args:
-            index: the block; the paths must stand at its entrance.
+            index: the block; the paths must be at its input.
             names: the linears' paths inside it.
-            group_size: input channels per group; None takes all as one.
-            n_tokens: of samples at least twice as long, every (T // n_tokens)-th token is taken.
+            group_size: input channels per group; None takes all as one group.
+            n_tokens: samples at least twice as long are subsampled: every (T // n_tokens)-th token is taken.
         """
         stride = max(1, self.quant_hidden.shape[1] // n_tokens)
         gathered: dict[str, Moments] = {}
 
         def note(name: str, arguments: tuple[Tensor, ...]) -> None:
-            # One sample at a time, and some blocks flatten it: a row is a token either way.
+            # Called once per sample. Some blocks flatten the sample; a row is one token either way.
             sample = Moments.of(arguments[0].flatten(end_dim=-2)[::stride], group_size)
             gathered[name] = gathered[name] + sample if name in gathered else sample
 
@@ -91,7 +94,7 @@ class ActivationPaths:
         return gathered
 
     def advance(self, index: int, fp_output: Tensor, tensors: dict[str, Tensor]) -> None:
-        """Move both paths behind block `index`; the quantized one sees `tensors` in place of the block's own.
+        """Move both paths past block `index`; the quantized path uses `tensors` in place of the block's own.
 
         Activations are the largest thing in host memory, so the quantized path's are overwritten, sample by sample.
         """

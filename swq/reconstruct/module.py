@@ -19,9 +19,9 @@ Normals = Callable[[tuple[int | str, ...], tuple[int, ...]], Tensor]
 
 
 class BlockReconstruction(LightningModule):
-    """A block whose weights are a quantizer's, trained towards the full-precision output.
+    """A block that runs with a quantizer's weights and is trained towards the full-precision output.
 
-    The block is never changed: the quantizer's tensors stand in for its own during a call. Device, precision and
+    The block is never changed: the quantizer's tensors replace its own during a call. Device, precision and
     strategy belong to the Fabric that runs it.
     """
 

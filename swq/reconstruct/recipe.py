@@ -1,4 +1,4 @@
-"""What is asked of a reconstruction."""
+"""The settings of one reconstruction."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from swq.quant.affine import Scheme
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a reconstruction beside the model, the calibration tokens and the device.
+    """Everything that decides a reconstruction, apart from the model, the calibration tokens and the device.
 
     Attributes:
         method: which method, with its settings.
         scheme: bits and group size; None if the method needs none.
         loss: what is minimised; None if the method does not train.
-        seed: of every random draw.
+        seed: seed of every random draw.
         scale_dtype: the dtype that scales are stored in.
     """
 

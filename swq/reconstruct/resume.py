@@ -1,4 +1,4 @@
-"""Finished blocks on disk, so that a killed walk goes on where it stopped."""
+"""Finished blocks on disk, so that a killed reconstruction continues where it stopped."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class BlockRecord:
     Attributes:
         shapes: (out, in) of each quantized linear by its path in the model.
         packed: its packed tensors.
-        changed: its other tensors where they differ from the model's, by their path in the model.
-        learned: what was trained, by name.
+        changed: those of its other tensors that differ from the model's, by their path in the model.
+        learned: the trained tensors, by name.
         trace: per step of training, the loss and each weighted term: {"loss": ..., "mse": ..., "sw": ...}; in the
             first step of an epoch also each term's share of the gradient norms, "mse_grad_share" and so on.
     """
@@ -37,7 +37,7 @@ class BlockRecord:
 class ResumeFolder:
     """A folder that holds the finished blocks of one reconstruction.
 
-    Its name is a fingerprint of everything that decides the result, so blocks of another setting are never taken up.
+    Its name is a fingerprint of everything that decides the result, so blocks made with other settings are never used.
     """
 
     def __init__(self, root: Path, fingerprint: str) -> None:
@@ -63,7 +63,7 @@ class ResumeFolder:
             return None
 
     def remove(self) -> None:
-        """Forget every block: the result is stored elsewhere by now."""
+        """Delete every block. Called once the result is stored elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, index: int) -> Path:

@@ -36,13 +36,13 @@ def reconstruct(
         fabric: owns device, precision and strategy.
         model: stays unchanged.
         recipe: what to do.
-        calibration: (N, T) int64 tokens; needed if the method says so.
+        calibration: (N, T) int64 tokens; required if the method needs calibration.
         resume: where finished blocks are kept; None keeps nothing.
         normals: source of random directions; by default keyed by (seed, block, step, target).
 
     Raises:
-        UserError: the loss of a block became NaN or infinite, calibration tokens are missing, or the method needs to
-            know more of the model's family than is known.
+        UserError: the loss of a block became NaN or infinite, calibration tokens are missing, or the method needs
+            scale pairs and the model has none.
     """
     if recipe.scheme is None:
         return
@@ -81,7 +81,7 @@ def _reconstruct_block(
     normals: Normals,
     on_step: Callable[[], object],
 ) -> tuple[BlockRecord, Tensor | None]:
-    """Return a block's record, and its output on the full-precision path. What trained it is let go of."""
+    """Return a block's record and its output on the full-precision path. The training state is freed."""
     quantizer = recipe.method.quantizer(_context(model, index, recipe, paths))
     if paths is None:
         return _record(model.block_name(index), quantizer, []), None
@@ -126,7 +126,7 @@ def _record(name: str, quantizer: BlockQuantizer, trace: list[dict[str, float]])
 
 
 def _stored(name: str, record: BlockRecord, scheme: Scheme, fabric: Fabric) -> dict[str, Tensor]:
-    """Return what is stored of a block by its names inside it: what is propagated is what is stored."""
+    """Return a block's stored tensors by their names inside it: the values that are propagated are the stored ones."""
     weights = {
         f"{path}.weight": unpack_weight(path, record.packed, shape, scheme, fabric.device).dequantize()
         for path, shape in record.shapes.items()

@@ -30,7 +30,7 @@ def train_block(
 ) -> list[dict[str, float]]:
     """Train the quantizer of one block, round by round, and return every step's loss and terms.
 
-    Of a loss with several terms, each one's share of the gradient norms is measured in the first step of every epoch.
+    If the loss has several terms, each term's share of the gradient norms is measured in the first step of every epoch.
 
     Raises:
         UserError: the loss became NaN or infinite; names the block, the step and the last good value.
@@ -65,9 +65,9 @@ def train_block(
 
 
 def _fresh_scaler(fabric: Fabric) -> None:
-    """Begin every block with the same gradient scale, so that it depends neither on blocks before nor on a resume.
+    """Start every block with the same gradient scale, so that it does not depend on earlier blocks or on a resume.
 
-    Steps whose half-precision gradients overflow are skipped by the scaler, as everywhere; their loss is recorded.
+    As usual, the scaler skips steps whose half-precision gradients overflow. Their loss is still recorded.
     """
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     if scaler is not None:
@@ -75,9 +75,9 @@ def _fresh_scaler(fabric: Fabric) -> None:
 
 
 def _forget(fabric: Fabric, module: BlockReconstruction) -> None:
-    """Let go of a trained block's state: rounding variables and optimiser moments are four times its weights.
+    """Free a trained block's state: rounding variables and optimiser moments are four times the size of its weights.
 
-    Fabric keeps every LightningModule that it ever set up as a callback, and offers no public way to take one back.
+    Fabric keeps every LightningModule that it ever set up as a callback, and offers no public way to remove one.
     """
     fabric._callbacks[:] = [callback for callback in fabric._callbacks if callback is not module]
 
@@ -85,10 +85,10 @@ def _forget(fabric: Fabric, module: BlockReconstruction) -> None:
 def _gradient_shares(fabric: Fabric, values: dict[str, Tensor], optimizer: Any) -> dict[str, float]:
     """Return each term's gradient norm over the sum of all terms' norms. Leaves the gradients empty.
 
-    A ratio, so that the factor by which mixed precision scales gradients cancels.
+    It is a ratio, so the gradient scale of mixed precision cancels.
     """
     norms: dict[str, float] = {}
-    for term in (name for name in values if name != "loss"):  # in one order: a set's depends on the hash seed
+    for term in (name for name in values if name != "loss"):  # fixed order: a set's depends on the hash seed
         fabric.backward(values[term], retain_graph=True)
         gradients = [p.grad.norm() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norms[term] = torch.stack(gradients).norm().item()

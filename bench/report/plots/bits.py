@@ -16,7 +16,7 @@ MARKERS = "osDv^<>Pp*hX"
 
 
 def plot_bits(measured: Measured) -> Figure | None:
-    """Draw a line of panels a model: a line a method through its schemes, and full precision as a horizontal one."""
+    """Draw a row of panels per model: one line per method through its schemes, full precision as a horizontal line."""
     params, rows = measured.params, measured.run
     models = list(dict.fromkeys(row.cell.model for row in rows))
     labels = list(dict.fromkeys(row.label for row in rows if row.results[0].bits_per_weight))

@@ -1,4 +1,4 @@
-"""What training reached in every block, and how much of it was SW's doing."""
+"""What loss training reached in every block, and SW's share of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.report.sections import TRAINING, PlotView
 def plot_losses(measured: Measured) -> Figure | None:
     """Draw, per block, each trained row's first loss term after training, and SW's share of loss and gradient.
 
-    Of several seeds their mean.
+    Several seeds are averaged.
     """
     rows = measured.run
     trained = [row for row in rows if row.cell.loss is not None]
@@ -35,7 +35,7 @@ def plot_losses(measured: Measured) -> Figure | None:
     left.set(xlabel="block", ylabel="base loss, mean of the last epoch", yscale="log", title="Reconstruction error")
     middle.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the loss, last epoch")
     right.set(xlabel="block", ylabel="%", yscale="log", title="SW's share of the gradient norms, last epoch")
-    # One legend for all three, beside what it would cover.
+    # One legend for all three panels, outside them so that it covers nothing.
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 

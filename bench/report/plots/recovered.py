@@ -14,11 +14,11 @@ from bench.analysis.rows import Measured, Row
 from bench.report.plots.names import names
 from bench.report.sections import RECOVERED, PlotView
 
-WIDEST = 150.0  # percent; what an interval goes beyond it would squeeze the others
+WIDEST = 150.0  # percent; a wider interval would squeeze the others
 
 
 def plot_recovered(measured: Measured) -> Figure | None:
-    """Draw a panel a measure, each on its own scale."""
+    """Draw one panel per measure, each on its own scale."""
     rows = measured.run
     compared = [row for row in rows if row.recovered]
     if not compared:

@@ -1,4 +1,4 @@
-"""How perplexity and margin move with SW's weight and with the number of projections."""
+"""How perplexity and margin depend on SW's weight and on the number of projections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Series = dict[float, Row]
 
 
 def plot_sensitivity(measured: Measured) -> Figure | None:
-    """Draw a line through rows that differ in SW's weight alone, and one through those that differ in K alone."""
+    """Draw a line through rows that differ only in SW's weight, and one through rows that differ only in K."""
     params, rows = measured.params, measured.run
     panels = {"SW's share of the weights": by_weight(rows), "projections per step": by_projections(rows)}
     panels = {name: series for name, series in panels.items() if series}
@@ -46,9 +46,9 @@ def plot_sensitivity(measured: Measured) -> Figure | None:
 
 
 def by_weight(rows: list[Row]) -> dict[str, Series]:
-    """Return lines of rows that differ in SW's weight alone, by its share of all weights, from their row without SW on.
+    """Return lines of rows that differ only in SW's weight, by its share of all weights.
 
-    A line of one weight above 0 shows nothing and is left out.
+    Each begins with the row without SW. A line of only one weight above 0 shows nothing and is left out.
     """
     found = _lines(rows, lambda loss: (_others(loss), loss.n_projections, loss.sw_block_size, loss.normalised), _share)
     plain = {(_recipe(row), _others(row.cell.loss)): row for row in rows if row.cell.loss and not row.cell.has_sw}
@@ -59,7 +59,7 @@ def by_weight(rows: list[Row]) -> dict[str, Series]:
 
 
 def by_projections(rows: list[Row]) -> dict[str, Series]:
-    """Return lines of rows that differ in the number of projections alone."""
+    """Return lines of rows that differ only in the number of projections."""
     alike = _lines(rows, lambda loss: (str(replace(loss, n_projections=1)),), lambda loss: loss.n_projections)
     return _named(alike.values(), lambda loss: f"{_share(loss):.2g} SW, {_scaled(loss)}")
 
@@ -67,7 +67,7 @@ def by_projections(rows: list[Row]) -> dict[str, Series]:
 def _lines(
     rows: list[Row], fixed: Callable[[Loss], tuple[Any, ...]], varied: Callable[[Loss], float]
 ) -> dict[tuple[str, tuple[Any, ...]], Series]:
-    """Return the rows with SW that share their recipe and what is `fixed` of their loss, by what is `varied`."""
+    """Return the rows with SW that share their recipe and the `fixed` part of their loss, by the `varied` part."""
     found: dict[tuple[str, tuple[Any, ...]], Series] = {}
     for row in rows:
         if row.cell.loss and row.cell.has_sw:
@@ -76,7 +76,7 @@ def _lines(
 
 
 def _recipe(row: Row) -> str:
-    """Return everything that decides a row but for its loss and its seeds."""
+    """Return everything that decides a row except its loss and its seeds."""
     cell = row.cell
     recipe = {name: value for name, value in cell.as_data().items() if name not in ("loss", "seed")}
     return fingerprint([cell.model, cell.calibration, recipe])

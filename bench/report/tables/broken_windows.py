@@ -13,12 +13,12 @@ from bench.render.table import Table
 from bench.report.sections import QUALITY, TableView
 from bench.report.tables.columns import Naming
 
-LARGEST = 30.0  # nats a token; the perplexity of more is too long to read, and of 710 it is not a float
+LARGEST = 30.0  # nats per token; beyond it the perplexity is too long to read, and from 710 on it is not a float
 
 EXPLAINED = (
-    f"A window counts as broken if its loss is more than {FAR:g} nat a token further from full precision than that of"
-    " the cell's median window. Where half of the windows or more are lost, none counts. A few broken windows decide a"
-    " perplexity, and seeds then lie far apart by which windows broke."
+    "A window's excess is its loss minus full precision's, in nats per token. A window counts as broken if its excess"
+    f" is more than {FAR:g} above the cell's median excess. If half of the windows or more are lost, none counts. A few"
+    " broken windows decide a perplexity, and seeds then differ a lot by which windows broke."
     " `python benchmarks/first_token.py CELL` tests whether a window's first token is the cause."
 )
 

@@ -24,7 +24,7 @@ def changes_table(measured: Measured) -> Table:
 
 
 def what_changed_means(measured: Measured) -> str:
-    """Say what is counted, and what the p-values are of."""
+    """Say what is counted, and what the p-values mean."""
     seeds = (
         " With several seeds a document counts once: as better if more seeds became right on it than wrong."
         if measured.params.several_seeds
@@ -32,8 +32,8 @@ def what_changed_means(measured: Measured) -> str:
     )
     return (
         "Documents answered better and worse than by the base. The number in brackets is the p-value of the exact"
-        " McNemar test, two-sided: how often chance alone gives so uneven a split. It holds for these trainings and is"
-        f" not corrected for the number of tests.{seeds}"
+        " McNemar test, two-sided: how often chance alone gives a split this uneven. It holds for these trainings and"
+        f" is not corrected for the number of tests.{seeds}"
     )
 
 

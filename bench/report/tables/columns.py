@@ -1,4 +1,4 @@
-"""Columns that several tables share: what a row begins with, and how numbers are written."""
+"""Columns that several tables share: those that a row begins with, and how numbers are written."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
 
 
 class Naming:
-    """What a row begins with: its model where the suite has several, its label, its scheme, its seeds.
+    """The columns that a row begins with: its model if the suite has several, its label, its scheme, its seeds.
 
     Args:
         params: of the suite.
-        seeds: what is said of the seeds; None leaves them out.
-        always: say it even where no row has several.
+        seeds: returns a row's text about its seeds; None leaves the column out.
+        always: show it even if no row has several seeds.
     """
 
     def __init__(self, params: Params, seeds: Callable[[Row], str] | None, always: bool = False) -> None:
@@ -41,7 +41,7 @@ def seeds_run(row: Row) -> str:
 
 
 def seeds_compared(row: Row) -> str:
-    """Say how many seeds a row's shares stand on, and whether their intervals hold for these alone."""
+    """Say how many seeds a row's shares are based on, and whether their intervals hold only for these."""
     if row.recovered is None:
         return seeds_run(row)
     n_seeds = row.recovered[MEASURES[0]].n_seeds
@@ -53,12 +53,12 @@ def _of(some: int, all_of_them: int) -> str:
 
 
 def short(task: str) -> str:
-    """Return a task's name over a column."""
+    """Return a task's name in a column header."""
     return TASKS[task].short if task in TASKS else task
 
 
 def show_share(recovered: dict[str, Recovery], measure: str) -> str:
-    """Return a share in percent with its interval, or in its place what was gained, in the measure's own unit."""
+    """Return a share in percent with its interval; if it is withheld, what was gained, in the measure's own unit."""
     measured, (factor, unit) = recovered[measure], UNITS[measure]
     if measured.share is not None:
         return show_interval(measured.share, 100, 1)
@@ -72,5 +72,5 @@ def show_interval(interval: Interval, factor: float, digits: int) -> str:
 
 
 def show_spread(spread: Spread | None, digits: int, factor: float = 1.0, deviation: bool = True) -> str:
-    """Return a mean over seeds, with its deviation if there are several; None diverged."""
+    """Return a mean over seeds, with its deviation if there are several; None means that it diverged."""
     return DIVERGED if spread is None else spread.show(digits, factor, deviation)

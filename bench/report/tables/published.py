@@ -13,7 +13,7 @@ from bench.report.tables.columns import DIVERGED, NOT_RUN, Naming, seeds_run
 
 
 def published_table(measured: Measured) -> Table:
-    """A row per row of which anything is published: the measured numbers, and the published ones beside them.
+    """A line for each row with published figures: the measured numbers, and the published ones beside them.
 
     A cell with a sliced-Wasserstein term has no published figures: its paper gives ranges of recovered shares only.
     """
@@ -37,10 +37,10 @@ def how_to_compare(measured: Measured) -> str:
     """Say what may differ between the two, and name the sources."""
     found = [figure for _, figures in _figures_by_row(measured) for figure in figures]
     return (
-        "The number in brackets says how far a measured number is from the first published one. Their recipes are not"
-        " always this suite's; `conf/published.yaml` notes where. Full precision and RTN have no recipe: where those"
-        " rows differ, the protocol differs. Means of published accuracies are recomputed from their tasks. "
-        + load_published().sources_of(figure.source for figure in found)
+        "The number in brackets says how far a measured number is from the first published one. The published recipes"
+        " sometimes differ from this suite's; `conf/published.yaml` notes where. Full precision and RTN have no recipe:"
+        " where those rows differ, the protocol differs. Means of published accuracies are recomputed from their"
+        " tasks. " + load_published().sources_of(figure.source for figure in found)
     )
 
 

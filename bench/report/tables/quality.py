@@ -31,7 +31,7 @@ def quality_table(measured: Measured) -> Table:
 
 
 def how_far_accuracy_reaches(measured: Measured) -> str:
-    """Say from the items themselves how exactly they fix an accuracy."""
+    """Say from the items themselves how precisely they determine an accuracy."""
     if not measured.results:
         return ""
     finite = [result for result in measured.results.values() if not result.diverged]
@@ -39,9 +39,9 @@ def how_far_accuracy_reaches(measured: Measured) -> str:
         return "Every cell diverged: there is nothing to compare."
     spread = mean_interval(finite[-1].measure("accuracy"))
     return (
-        f"**Accuracy decides little here:** {len(finite[-1].items):,} items fix one cell's mean accuracy only to"
-        f" about ±{50 * (spread.high - spread.low):.1f} points. The differences in question are a few points or less."
-        " Read perplexity and margin first."
+        f"**Accuracy decides little here:** {len(finite[-1].items):,} items determine one cell's mean accuracy"
+        f" only to about ±{50 * (spread.high - spread.low):.1f} points. The differences in question are a few points or"
+        " less. Read perplexity and margin first."
     )
 
 

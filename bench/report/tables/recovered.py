@@ -46,9 +46,9 @@ def what_a_share_is(measured: Measured) -> str:
         "A share is (cell - base) / (FP - base), in %. FP is the full-precision model."
         f" The brackets hold its {LEVEL:.0%} interval (Fieller's, paired over items). {over}"
         " 'n/a' means that there is no share: the base has not clearly lost anything on these items, or too few items"
-        " differ from the base. The difference to the base then stands in its place, with its interval."
+        " differ from the base. The difference from the base is shown instead, with its interval."
         " Minutes are the mean over a row's cells. Bits are those stored per weight of the quantized linears;"
-        " embeddings and norms are as in FP and are not counted."
+        " embeddings and norms are not quantized and are not counted."
     )
 
 

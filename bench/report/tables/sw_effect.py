@@ -1,4 +1,4 @@
-"""Does SW help? A plain word for every row with SW whose base is without, by the intervals."""
+"""Does SW help? One word, from the interval, for every row with SW whose base has no SW."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from bench.render.table import Table
 from bench.report.sections import EFFECT, TableView
 from bench.report.tables.columns import Naming, seeds_compared, show_share
 
-ORDER = ("log_perplexity", "margin", "accuracy")  # what tells most first
+ORDER = ("log_perplexity", "margin", "accuracy")  # the most telling first
 
 EXPLAINED = (
-    "The word follows from the interval of the recovered share, or of the gain where the base lost nothing clearly."
+    "The word follows from the interval of the recovered share, or of the gain if the base lost nothing clearly."
     " SW *helps* where the interval lies above 0. It *hurts* where the interval lies below. The question is *open*"
     " where the interval holds 0, or where too few items differ."
     f" With fewer than {MIN_SEEDS} seeds the word is only *better* or *worse with these seeds*, because the interval"
@@ -20,7 +20,7 @@ EXPLAINED = (
 
 
 def sw_effect_table(measured: Measured) -> Table:
-    """A row per row with SW that can be compared with its base without: what SW does, in each measure."""
+    """A line for each row with SW that can be compared with a base without SW: what SW does, in each measure."""
     params = measured.params
     naming = Naming(params, seeds_compared, always=True)
     body = []
@@ -34,7 +34,7 @@ def sw_effect_table(measured: Measured) -> Table:
 
 
 def effect(recovered: Recovery) -> str:
-    """Say what the interval says; of what was gained where the base lost nothing that there could be a share of."""
+    """Say what the interval of the share says; if there is no share because nothing was lost, that of the gain."""
     if recovered.withheld not in (None, NOTHING_LOST):
         return "open"
     interval = recovered.share or recovered.gained

@@ -1,4 +1,4 @@
-"""How much of the training was SW's doing, row by row."""
+"""SW's share of the training, row by row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXPLAINED = (
 
 
 def sw_share_table(measured: Measured) -> Table:
-    """A row per row with SW beside another term."""
+    """A line for each row whose loss has SW and another term."""
     naming = Naming(measured.params, None)
     body = []
     for row in filter(has_shares, measured.rows):
