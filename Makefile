@@ -26,7 +26,7 @@ check: setup  ## format, lint and types
 	$(RUN) ruff check .
 	$(RUN) mypy
 
-clean:  ## remove what the pipeline made, but neither downloads/ nor the committed results/
+clean:  ## remove what the pipeline made, but keep downloads/ and the committed results/
 	rm -rf data artefacts scores .resume .failures .logs .dvc/cache .dvc/tmp
 
 setup: $(BIN)/.installed
@@ -35,5 +35,5 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed (set PYTHON=...)")'
 	@echo "setting up .venv: 2 minutes or more, about 2 GB of Python packages (more where torch comes with CUDA)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install -qq --editable '.[dev]' --constraint constraints.txt
 	@touch $@

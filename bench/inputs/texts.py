@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class Text:
-    """One text of a corpus: passages, tokenized as one or one at a time, with the tokenizer's own start token.
+    """One text of a corpus: passages, tokenized together or one at a time, with the tokenizer's own start token.
 
     Attributes:
-        n_passages: how many there are. They stay on disk, mapped; the Pile's validation split is gigabytes as strings.
+        n_passages: number of passages. They stay on disk, mapped; as strings, the Pile's validation split takes
+            gigabytes.
     """
 
     def __init__(self, corpus: Path, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -41,11 +42,11 @@ class Text:
         return self._tokens(self._passages[:]["text"])
 
     def document(self, index: int) -> Tensor:
-        """Return (L,) int64: one passage as it is."""
+        """Return (L,) int64: one passage, unchanged."""
         return self._tokens([self._passages[index]["text"]])
 
     def stripped_document(self, index: int) -> Tensor:
-        """Return (L,) int64: one passage without blanks around it."""
+        """Return (L,) int64: one passage without leading and trailing whitespace."""
         return self._tokens([self._passages[index]["text"].strip()])
 
     def _tokens(self, passages: list[str]) -> Tensor:

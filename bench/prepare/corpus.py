@@ -1,4 +1,4 @@
-"""A corpus as datasets, and what of it must not be calibrated on because it is scored."""
+"""A corpus as datasets, and the removal of calibration passages that overlap with anything scored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datasets import Dataset, Features, List, Value, disable_progress_bars
 TEXT_FEATURES = Features({"text": Value("string")})
 OVERLAP_WORDS = 13  # a run of so many equal words counts as shared text, as in GPT-3's contamination check
 
-disable_progress_bars()  # several short ones a corpus, which say nothing
+disable_progress_bars()  # several short ones per corpus, of no use
 
 
 def text_dataset(passages: list[str]) -> Dataset:
@@ -23,10 +23,10 @@ def text_dataset(passages: list[str]) -> Dataset:
 
 @dataclass
 class Corpus:
-    """Texts and tasks, as they are before anything is removed.
+    """Texts and tasks, before anything is removed.
 
     Attributes:
-        calibration: passages to calibrate on, one column `text`, as every text.
+        calibration: passages to calibrate on, one column `text`, like every text.
         perplexity: passages to measure perplexity on.
         tasks: the documents of each task, with its official fields.
         training: passages to train on.
@@ -42,7 +42,7 @@ def without_overlap(corpus: Corpus) -> tuple[Dataset, dict[str, int]]:
     """Return the calibration passages that share no run of 13 words with anything scored.
 
     Returns:
-        the passages, and how many were removed for each text and task; one that shares with two counts for both.
+        the passages, and how many were removed for each text and task; one that overlaps with two counts for both.
     """
     own = set().union(*(_runs(passage["text"]) for passage in corpus.calibration))
     shared: dict[str, set[int]] = {}

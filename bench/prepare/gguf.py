@@ -1,4 +1,4 @@
-"""A GGUF file out of a wheel as a transformers folder."""
+"""Convert a GGUF file in a wheel to a transformers folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def convert_gguf(source: PackagedModel, weights: Path) -> None:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         except (OSError, ValueError) as error:
             raise UserError(f"{source.file} cannot be converted: {str(error).splitlines()[0]}") from error
-    # The weights are dequantized by now, but the model still calls itself quantized and would refuse to be saved.
+    # The weights are already dequantized, but the model is still marked as quantized and would refuse to be saved.
     del model.config.quantization_config
     plain = AutoModelForCausalLM.from_config(model.config, dtype=torch.float32)
     plain.load_state_dict(model.state_dict())

@@ -1,6 +1,6 @@
-"""Models and data from the Hugging Face hub, at pinned commits, with every way it can fail said in one line.
+"""Models and data from the Hugging Face hub, at pinned commits. Every failure gives a one-line message.
 
-Files are asked for by name and read locally. `datasets.load_dataset` would do without the names, but it ignores the
+Files are requested by name and read locally. `datasets.load_dataset` would not need the names, but it ignores the
 revision when the hub is out of reach, and then returns whatever was cached last.
 """
 
@@ -44,11 +44,11 @@ def fetch_hub_model(model: HubModel) -> Path:
     index = folder / INDEX
     weights = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
     if missing := sorted(file for file in {*REQUIRED, *weights} if not (folder / file).is_file()):
-        raise UserError(f"model {model.repo}: {missing[0]} is not in {folder}; delete that folder, and fetch it online")
+        raise UserError(f"model {model.repo}: {missing[0]} is not in {folder}; delete that folder and fetch it online")
     if not list(folder.glob("*.safetensors")):
         raise UserError(
-            f"model {model.repo} has no safetensors at {model.revision}, and nothing else is loaded; a conversion may"
-            f" wait among its pull requests (https://huggingface.co/{model.repo}/discussions), as revision: refs/pr/N"
+            f"model {model.repo} has no safetensors at {model.revision}, and nothing else is loaded; a pull request may"
+            f" have them (https://huggingface.co/{model.repo}/discussions): use revision: refs/pr/N"
         )
     return folder
 
@@ -57,7 +57,7 @@ def cached_hub_model(repo: str, commit: str) -> Path:
     """Return the folder of a model that was fetched before.
 
     Raises:
-        UserError: it is not in the hub's cache any more.
+        UserError: it is no longer in the hub's cache.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -66,15 +66,15 @@ def cached_hub_model(repo: str, commit: str) -> Path:
         return Path(snapshot_download(repo, revision=commit, local_files_only=True, **FILES))
     except LocalEntryNotFoundError as error:
         raise UserError(
-            f"model {repo} at {commit[:12]} is not in the cache {constants.HF_HUB_CACHE} any more; `dvc repro -f"
-            " fetch-model@KEY` fetches it again, and HF_HOME says where the cache lies"
+            f"model {repo} at {commit[:12]} is no longer in the cache {constants.HF_HUB_CACHE}; `dvc repro -f"
+            " fetch-model@KEY` fetches it again, and HF_HOME says where the cache is"
         ) from error
 
 
 def fetch_hub_config(model: HubModel) -> Path:
-    """Return a folder with a model's config.json, for what only asks for shapes.
+    """Return a folder with a model's config.json, for callers that only need shapes.
 
-    It is kept apart from the hub's cache, where a folder that holds nothing else would pass for the model.
+    It is kept outside the hub's cache, where a folder with nothing else in it would be taken for the model.
 
     Raises:
         UserError: as `fetch_hub_model`.
@@ -115,8 +115,8 @@ def _download(repository: HubRepository, kind: Kind, file: str) -> Path:
 def _check_commit(repository: HubRepository, found: str) -> None:
     if repository.commit is not None and not found.startswith(repository.commit):
         raise UserError(
-            f"{repository.repo}: {repository.revision} stands at commit {found[:12]}, not at {repository.commit} any"
-            " more; look at what changed, and pin what you take"
+            f"{repository.repo}: {repository.revision} is now at commit {found[:12]}, no longer at {repository.commit};"
+            " look at what changed, then pin the commit that you want"
         )
 
 
@@ -139,16 +139,16 @@ def _explaining(repository: HubRepository, kind: Kind) -> Iterator[None]:
     try:
         yield
     except GatedRepoError as error:
-        who = "there is no token here" if error.response.status_code == 401 else "this token has no access"
+        who = "you are not logged in" if error.response.status_code == 401 else "this token has no access"
         raise UserError(f"{repo} is gated, and {who}: ask for access at {page}, then `hf auth login`") from error
     except RepositoryNotFoundError as error:
-        raise UserError(f"{repo} is not on the hub, or it is private and this token does not see it: {page}") from error
+        raise UserError(f"{repo} is not on the hub, or it is private and this token has no access: {page}") from error
     except RevisionNotFoundError as error:
         raise UserError(f"{repo} has no revision {repository.revision}: see {page}/commits/main") from error
     except LocalEntryNotFoundError as error:  # is an EntryNotFoundError too
         cause = error.__cause__
         if isinstance(cause, OfflineModeIsEnabled):
-            what = "and HF_HUB_OFFLINE forbids to fetch it; unset that and run once with a network"
+            what = "and HF_HUB_OFFLINE forbids fetching it; unset that and run once with a network"
         else:
             reason = " ".join(str(cause or error).split())
             what = f"and {constants.ENDPOINT} cannot be reached ({reason}); check the network, or set HF_ENDPOINT"
@@ -162,7 +162,7 @@ def _explaining(repository: HubRepository, kind: Kind) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(
-                f"{repo}: no space left on the disk under {constants.HF_HUB_CACHE}; make room, or set HF_HOME to"
+                f"{repo}: no space left on the disk under {constants.HF_HUB_CACHE}; free some space, or set HF_HOME to"
                 " another disk; files that are complete are kept"
             ) from error
         raise UserError(f"{repo} cannot be fetched: {' '.join(str(error).split())}") from error

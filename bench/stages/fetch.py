@@ -1,4 +1,4 @@
-"""fetch-model and fetch-corpus: bring a model or a corpus into this project's layout and write down its hashes."""
+"""fetch-model and fetch-corpus: bring a model or a corpus into this project's layout and record its hashes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fetch_model(params: Params, key: str) -> str:
 
 
 def fetch_corpus(params: Params, key: str) -> str:
-    """Make data/corpora/KEY: texts and tasks in one layout, with a manifest; ours without overlap."""
+    """Make data/corpora/KEY: texts and tasks in one layout, with a manifest. Overlaps are removed, except from hub corpora."""
     from bench.prepare.corpus_folder import write_corpus, write_hub_corpus
     from bench.prepare.readers import read_corpus
 
@@ -47,7 +47,7 @@ def fetch_corpus(params: Params, key: str) -> str:
 
 
 def _record(source: FolderModel | HubModel) -> ModelRecord:
-    """Return the record of a model that is used where it lies, fetched from the hub if need be."""
+    """Return the record of a model that is used in place, fetched from the hub if need be."""
     if isinstance(source, FolderModel):
         weights, origin, called = source.path, str(source.path), str(source.path)
     else:

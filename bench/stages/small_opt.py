@@ -1,6 +1,6 @@
-"""A small OPT trained from nothing on a corpus's training text, so that OPT's path runs on a trained model.
+"""A small OPT trained from scratch on a corpus's training text, so that the OPT family is tested on a trained model.
 
-It is no language model to use: what counts is that its weights and activations are those of a trained one.
+It is not a useful language model. What counts is that its weights and activations are those of a trained one.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def train_tokenizer(passages: list[str], vocab_size: int) -> PreTrainedTokenizer
 
 
 def windows_of(token_ids: list[int], seq_len: int) -> Tensor:
-    """Cut a text into windows (N, seq_len); what is left over at its end is dropped.
+    """Cut a text into windows (N, seq_len); the remainder at its end is dropped.
 
     Raises:
-        UserError: there is not one window.
+        UserError: the text is shorter than one window.
     """
     if len(token_ids) < seq_len:
         raise UserError(f"the training text has {len(token_ids)} tokens, fewer than seq_len {seq_len}")
@@ -55,7 +55,7 @@ def windows_of(token_ids: list[int], seq_len: int) -> Tensor:
 
 
 class Progress(Callback):
-    """A bar with the time left, also where the output is no terminal."""
+    """A progress bar with the time left, also if the output is not a terminal."""
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         self.bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="train", unit="step", mininterval=1)
@@ -69,7 +69,7 @@ class Progress(Callback):
 
 
 class SmallOPT(LightningModule):
-    """An OPT and the windows it is trained on. Which ones a step takes follows from its number, also after a resume."""
+    """An OPT and the windows it is trained on. A step's number decides its windows, also after a resume."""
 
     def __init__(self, settings: Training, windows: Tensor, vocab_size: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class SmallOPT(LightningModule):
             self.model = OPTForCausalLM(config)
 
     def batch(self, step: int) -> Tensor:
-        """Return the windows of a step (batch, seq_len): every epoch a new order of all of them."""
+        """Return the windows of a step (batch, seq_len): every epoch has a new order of all windows."""
         first = step * self.settings.batch_size
         indices = [
             self._order(i // len(self.windows))[i % len(self.windows)]
@@ -130,11 +130,11 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Path
         settings: shape, schedule and seed.
         passages: the training text.
         accelerator: as Lightning names it.
-        state: folder of the last checkpoint; a run that finds one goes on from it.
+        state: folder of the last checkpoint; a run that finds one continues from it.
         weights: where model and tokenizer are saved.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not ours
-    # A step's batch follows from its number, so a resumed run needs nothing of the data loader.
+    # A step's number decides its batch, so a resumed run needs no state of the data loader.
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*|.*Checkpoint directory .* not empty.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="lightning.*")
     tokenizer = train_tokenizer(passages, settings.vocab_size)
@@ -156,7 +156,7 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Path
     trainer.fit(module, DataLoader(range(settings.steps)), ckpt_path=last)  # type: ignore[arg-type]
     module.model.save_pretrained(weights)
     tokenizer.save_pretrained(weights)
-    with torch.no_grad():  # measured again: a run that was killed after its last step trains no more
+    with torch.no_grad():  # measured again: a run that was killed after its last step does not train any more
         tokens = module.batch(settings.steps - 1)
         return module.model.eval()(tokens, labels=tokens, use_cache=False).loss.item()
 

@@ -40,4 +40,4 @@ def train_model(params: Params, key: str) -> str:
         model = ModelRecord.of_folder(folder / "weights", f"trained here on {settings.corpus}, seed {settings.seed}")
         replace(model, weights=str(model_folder(key) / "weights")).save(folder)
     shutil.rmtree(state, ignore_errors=True)
-    return f"model {key}: {model.sha256[:12]}, last loss {loss:.3f} nats a token"
+    return f"model {key}: {model.sha256[:12]}, last loss {loss:.3f} nats per token"

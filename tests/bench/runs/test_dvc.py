@@ -57,7 +57,7 @@ def test_another_run_in_the_folder_is_named(here: Path, monkeypatch: pytest.Monk
     said = "WARNING: '/x/data/models/m' is busy, it is being blocked by:"
     monkeypatch.setattr(module.sys, "executable", script(here, f'print("""{said}""")\nraise SystemExit(1)'))
     dvc = Dvc("dvc", [], lambda *_: None, {})
-    assert not dvc.succeeded() and dvc.reason().startswith("another run is at work in this folder")
+    assert not dvc.succeeded() and dvc.reason().startswith("another run is active in this folder")
 
 
 IGNORES = """

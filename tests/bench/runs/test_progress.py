@@ -67,15 +67,15 @@ def test_line_names_the_cell_its_block_and_the_time(
     assert state.line() == "0 of 5 cells · fetching model tiny · 2 min left"
     for key in KEYS[:3]:
         listen(f"reconstruct@{key}", "running")
-        clock.now += 20  # twice as long as expected
+        clock.now += 40  # in all 120 s where 30 s were expected: a factor of (120 + 30) / (30 + 30)
         listen(f"score@{key}", "running")
-        clock.now += 30
+        clock.now += 10  # as expected
     listen(f"reconstruct@{KEYS[3]}", "running")
-    assert state.line() == "cell 4 of 5 · OmniQuant + SW · starting · 2 min left"
+    assert state.line() == "cell 4 of 5 · OmniQuant + SW · starting · 1 min left"
     noted(monkeypatch, f"reconstruct@{KEYS[3]}", "block 1 of 2", 1, 2)
     clock.now += 8  # at half: as long again; then one reconstruction and two scorings, at the pace of those before
-    assert state.line() == "cell 4 of 5 · OmniQuant + SW · block 1 of 2 · 1 min left"
-    assert state._left({f"reconstruct@{KEYS[3]}": (8.0, Progress("", 1, 2))}) == pytest.approx(8 + 20 + 2 * 30)
+    assert state.line() == "cell 4 of 5 · OmniQuant + SW · block 1 of 2 · 53 s left"
+    assert state._left({f"reconstruct@{KEYS[3]}": (8.0, Progress("", 1, 2))}) == pytest.approx(8 + 25 + 2 * 10)
 
 
 def test_stages_that_are_up_to_date_take_no_time(params: Params, even: None) -> None:
@@ -129,11 +129,11 @@ def test_arithmetic_knows_every_stage(params: Params, tmp_path: Path) -> None:
 
 
 def test_measured_kinds_correct_their_own_kind_first() -> None:
-    left = TimeLeft({"reconstruct@a": 10, "score@a": 10, "reconstruct@b": 10, "score@b": 10})
-    left.finish("reconstruct@a", 40)
-    assert left.left({}, 1) == 40 + 2 * 40, "no scoring was measured: it is taken to be as slow"
-    left.finish("score@a", 5)
-    assert left.left({}, 1) == 40 + 5 and left.left({}, 2) == (40 + 5) / 2
+    left = TimeLeft({"reconstruct@a": 30, "score@a": 30, "reconstruct@b": 30, "score@b": 30})
+    left.finish("reconstruct@a", 90)  # (90 + 30) / (30 + 30): twice as long as expected, with half a belief in that
+    assert left.left({}, 1) == 3 * 60, "no scoring was measured: it is taken to be as slow"
+    left.finish("score@a", 0)
+    assert left.left({}, 1) == 60 + 15 and left.left({}, 2) == (60 + 15) / 2
 
 
 @pytest.mark.parametrize(
