@@ -71,6 +71,9 @@ def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
     except UserError as error:
         yield f"; it cannot be compared with conf/: {error}"
         return
+    if not origin.current:
+        yield f"; conf/ has no suite {suite!r} that it could be compared with"
+        return
     compose = f"`python -m bench compose {shlex.join([suite, *overrides_of(text)])}"
     if not origin.same:
         yield (

@@ -1,10 +1,10 @@
 """estimate: what a slice of a suite will cost, before anything starts. Arithmetic over shapes, not a measurement.
 
 Time is checked against two published figures, OmniQuant's own (arXiv 2308.13137, Table A12; weights only, 128 x 2048
-tokens, 20 epochs, autocast, one A100-80G): 1.1 h for LLaMA-7B and 2.2 h for 13B. tests/test_estimate.py holds the
-formulas to within a factor of 2 of them. For TesseraQ there is no published time to check against, nor for AWQ's search
-by second moments. The formulas are in bench/preflight/seconds.py and
-bench/preflight/bytes.py, the work of a cell is counted in bench/preflight/workload.py.
+tokens, 20 epochs, autocast, one A100-80G): 1.1 h for LLaMA-7B and 2.2 h for 13B. A test checks that the formulas
+are within a factor of 2 of them. There is no published time for TesseraQ, nor for AWQ's search by second moments. The
+formulas are in bench/preflight/seconds.py and bench/preflight/bytes.py, the work of a cell is counted in
+bench/preflight/workload.py.
 """
 
 from __future__ import annotations

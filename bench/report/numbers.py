@@ -35,7 +35,7 @@ def row_metrics(params: Params, row: Row) -> dict[str, Any]:
 def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> dict[str, Any]:
     """Return everything that was measured of one cell, and what it recovers and changes against its base by itself.
 
-    `window_losses` are each window's mean loss in nats a token: log-perplexity is their mean.
+    `window_losses` are each window's mean loss in nats per token: log-perplexity is their mean.
     """
     result, recovered = results[key], recovered_by(params, results, (key,))
     return result.summary | {

@@ -29,7 +29,7 @@ def fetch_model(params: Params, key: str) -> str:
 
 
 def fetch_corpus(params: Params, key: str) -> str:
-    """Make data/corpora/KEY: texts and tasks in one layout, with a manifest. Overlaps are removed, except from hub corpora."""
+    """Make data/corpora/KEY: texts and tasks in one layout, with a manifest. Hub corpora keep their overlaps."""
     from bench.prepare.corpus_folder import write_corpus, write_hub_corpus
     from bench.prepare.readers import read_corpus
 

@@ -21,7 +21,7 @@ def report(params: Params) -> str:
     """Make results/SUITE: table.md, report.html, the tables as .tex, the plots as .png and .svg, the numbers
     as .csv and .json.
 
-    Cells that were not run stand in the tables as such.
+    Tables show cells that were not run as such.
 
     Raises:
         UserError: no cell was run, and the folder holds results that an empty report would replace.
@@ -29,7 +29,7 @@ def report(params: Params) -> str:
     suite, made = measured(params), result_folder(params.suite)
     if not suite.results and (made / CELLS).is_file() and read_json(made / CELLS):
         raise UserError(
-            f"no cell of suite {params.suite} was run here as params.yaml says now, and {made} holds results: they stay"
+            f"no cell of suite {params.suite} was run here with the current params.yaml; the results in {made} are kept"
         )
     with atomic_folder(made) as folder:
         _write_page(suite, folder)

@@ -12,12 +12,14 @@ import torch
 import yaml
 
 from bench import runtime
-from bench.config import Params, Runtime, load_params
-from bench.stages.check import check
+from bench.config.params import Params, load_params
+from bench.config.sections import Runtime
+from bench.preflight.check import check
 from bench.stages.fetch import fetch_corpus, fetch_model
 from swq.errors import UserError
 from swq.files import atomic_folder
-from tests import tiny_suite
+from tests.support import tiny_suite
+from tests.support.repository import ROOT
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def edit_config(change: dict[str, Any]) -> None:
 def test_missing_model_folder(params: Params) -> None:
     shutil.rmtree("inputs/model")
     with pytest.raises(
-        UserError, match=r"model 'inputs/model' is no transformers model folder: there is no inputs/model"
+        UserError, match=r"model 'inputs/model' is not a transformers model folder: there is no inputs/model"
     ):
         fetch_model(params, "tiny")
     assert not list(Path("data/models").iterdir())
@@ -46,7 +48,7 @@ def test_missing_model_folder(params: Params) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"architectures": ["LlamaForSequenceClassification"]}, "hold no causal language model"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "contain no causal language model"),
         ({"model_type": "lama"}, "unknown model_type 'lama'; did you mean 'llama'"),
     ],
 )
@@ -84,20 +86,22 @@ def test_check_tells_what_would_surprise(params: Params, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert check(params).endswith("tiny-omniquant-sw, tiny-tesseraq-sw")
     cells = params.cells | {"tiny-rtn": params.cells["tiny-rtn"].model_copy(update={"precision": "16-mixed"})}
-    assert "(else add precision: 32-true): tiny-rtn" in check(params.model_copy(update={"cells": cells}))
-    shutil.copytree(Path(__file__).parent.parent / "conf", "conf")
-    assert "conf/ says something else by now: unknown suite 'tiny'" in check(params)
+    assert "(or add precision: 32-true): tiny-rtn" in check(params.model_copy(update={"cells": cells}))
+    shutil.copytree(ROOT / "conf", "conf")
+    assert check(params).endswith("; conf/ has no suite 'tiny' that it could be compared with")
     values = tiny_suite.params()
     Path("conf/config.yaml").write_text("defaults: [{suite: tiny}, _self_]\n")
     Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values))
     assert "conf/" not in check(params)
     Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values | {"trainings": {"a": {}}}))
-    assert check(params).endswith("`python -m bench compose tiny --force` drops it")
+    said = check(params)
+    assert "it was edited by hand: move the change into conf/" in said
+    assert said.endswith("`python -m bench compose tiny --force` drops it")
 
 
 def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"runtime.device is gpu, but torch sees none"):
+    with pytest.raises(UserError, match=r"runtime.device is gpu, but torch sees no GPU"):
         runtime.start(Runtime(device="gpu", threads=1))
 
 
