@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder  # two files at a time, the longest first
 
 .PHONY: help repro test test-fast test-long check clean setup
 .DEFAULT_GOAL := help
@@ -13,13 +14,13 @@ repro: setup  ## run the suite in params.yaml (bundled: half an hour on 2 cores)
 	@$(RUN) python -m bench run
 
 test: setup  ## run every test
-	$(RUN) python -m pytest -n 2 --dist loadfile
+	$(RUN) python -m pytest $(TOGETHER)
 
 test-fast: setup  ## run the tests that take under a minute together
-	$(RUN) python -m pytest -n 2 --dist loadfile -m "not end_to_end"
+	$(RUN) python -m pytest $(TOGETHER) -m "not end_to_end and not slow"
 
 test-long: setup  ## run every test, each command of the pipeline in a fresh interpreter
-	SWQ_TEST_COLD=1 $(RUN) python -m pytest -n 2 --dist loadfile
+	SWQ_TEST_COLD=1 $(RUN) python -m pytest $(TOGETHER)
 
 check: setup  ## format, lint and types
 	$(RUN) ruff format --check .

@@ -1,41 +1,50 @@
-"""What every test shares: one thread, no network, the reference data and the tiny model it was recorded on."""
+"""What every test shares: one thread, no network, the reference data and the tiny model it was recorded on.
+
+Libraries that take seconds to import are imported in the fixtures: where several processes share the tests, the one
+that hands them out needs none.
+"""
 
 from __future__ import annotations
 
-import functools
-import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: a test that asks the hub fails
 
 import pytest
-import torch
-from lightning.fabric import Fabric
-from safetensors.torch import load_file
-from torch import Tensor
 
-from swq.models.adapter import DecoderModel
+from tests.support.repository import REFERENCE, ROOT
 
-pytest.register_assert_rewrite("tests.recipes")  # so that a failed assertion in it shows its values
-torch.set_num_threads(1)  # the order of a sum depends on the number of threads
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from torch import Tensor
 
-REFERENCE = Path(__file__).parent / "reference"
+    from swq.models.adapter import DecoderModel
+    from tests.support.reference import Tensors
 
-Tensors = dict[str, Tensor]
+pytest.register_assert_rewrite("tests.support.recipes")  # so that a failed assertion in it shows its values
 
-
-@functools.cache
-def read_reference(name: str) -> Tensors:
-    """Return one file of the reference folder; read once, so a test must not change the tensors."""
-    return load_file(REFERENCE / f"{name}.safetensors")
+END_TO_END = ROOT / "tests" / "end_to_end"
 
 
-@functools.cache
-def read_meta() -> dict[str, Any]:
-    """Return the settings and the losses that go with the reference tensors."""
-    return json.loads((REFERENCE / "meta.json").read_text(encoding="utf-8"))
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """The order of a sum depends on the number of threads."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Take back what a stage sets for its process: with deterministic algorithms torch writes all memory it takes."""
+    import torch
+
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -47,26 +56,42 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def unit() -> Tensors:
     """The recorded quantizer and loss cases."""
+    from tests.support.reference import read_reference
+
     return read_reference("unit")
 
 
 @pytest.fixture(scope="session")
 def calibration() -> Tensor:
     """The (8, 32) tokens that the recorded runs were calibrated on."""
+    from tests.support.reference import read_reference
+
     return read_reference("calib")["calib_ids"]
 
 
 @pytest.fixture(scope="session")
 def fabric() -> Fabric:
+    from lightning.fabric import Fabric
+
     return Fabric(accelerator="cpu", devices=1)
 
 
 @pytest.fixture
 def tiny_llama() -> DecoderModel:
     """A fresh copy of the recorded runs' model."""
+    from swq.models.adapter import DecoderModel
+
     return DecoderModel.load(REFERENCE / "models" / "tiny-llama")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the pipeline's test last: a mistake that a fast test finds should not wait for it."""
-    items.sort(key=lambda item: item.path.name == "test_pipeline.py")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what runs the pipeline, and put it last: a mistake that a fast test finds should not wait for it.
+
+    Where several workers share the tests (`pytest -n`), it comes first instead: a file goes to a worker as a whole, and
+    small files fill up what the large ones leave.
+    """
+    for item in items:
+        if END_TO_END in item.path.parents:
+            item.add_marker(pytest.mark.end_to_end)
+    shared = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (item.get_closest_marker("end_to_end") is None) == shared)

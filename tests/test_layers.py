@@ -1,45 +1,62 @@
-"""The library's floors: imports point downwards, and no file names a device."""
+"""The floors of both packages: imports point downwards and never in a circle, and no file names a device."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-import swq
+from tests.support.imports import PACKAGES, files_of, imports_of, names, parse
 
-LIBRARY = Path(swq.__file__).parent
-FILES = sorted(LIBRARY.rglob("*.py"))
+FILES = [file for package in PACKAGES for file in files_of(package)]
+LIBRARY = files_of("swq")
 
-# A module may import from its own floor and from those below.
+# A room, which is a folder or a file directly in its package, imports from itself and from the floors below its own.
 FLOORS = {
-    "__init__": 0,
-    "errors": 0,
-    "files": 0,
-    "seeding": 0,
-    "quant": 1,
-    "losses": 1,
-    "models": 1,
-    "checkpoint": 2,
-    "calibration": 2,
-    "perplexity": 2,
-    "methods": 2,
-    "reconstruct": 3,
+    "swq": (
+        ("errors", "identity", "seeding"),
+        ("files", "losses", "quant", "models", "calibration", "perplexity"),
+        ("checkpoint", "streaming", "methods"),
+        ("reconstruct",),
+    ),
+    "bench": (
+        ("config", "store", "render"),
+        ("runtime", "prepare", "analysis"),
+        ("inputs", "published"),
+        ("scoring", "preflight", "report"),
+        ("stages", "runs"),
+        ("__main__",),
+    ),
 }
+MOST_FLOORS = 7  # more are hard to keep in mind
+EMPTY = "__init__"  # of a package: it holds a docstring and the version, and may be named by any room
+
+FLOOR = {f"{package}/{room}": level for package in FLOORS for level, on in enumerate(FLOORS[package]) for room in on}
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the dotted names that a file imports, also inside functions; relative ones keep their dots."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+def room_of(file: str) -> str:
+    """Return the room that a file belongs to, e.g. `swq/methods` or `bench/runtime`."""
+    return "/".join(file.removesuffix(".py").split("/")[:2])
+
+
+def upward_imports(file: str, imported: frozenset[str]) -> list[str]:
+    """Return what a file imports of its package's other rooms that is not below its own."""
+    room = room_of(file)
+    others = {other for other in map(room_of, imported) if other != room and not other.endswith(EMPTY)}
+    same_package = {other for other in others if other.split("/")[0] == room.split("/")[0]}
+    return sorted(other for other in same_package if FLOOR[other] >= FLOOR[room])
+
+
+def circle(imports: Mapping[str, frozenset[str]]) -> list[str]:
+    """Return files that import each other in a circle, or nothing."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def device_names(tree: ast.AST) -> list[str]:
@@ -53,51 +70,60 @@ def device_names(tree: ast.AST) -> list[str]:
     return found
 
 
-def upward_imports(tree: ast.AST, module: str) -> list[str]:
-    """Return what a file of `module` (e.g. "methods") imports from `swq` that lies above its floor."""
-    parts = [name.split(".") for name in imports(tree)]
-    used = {part[1] for part in parts if part[0] == "swq" and len(part) > 1}
-    return sorted(name for name in used & FLOORS.keys() if FLOORS[name] > FLOORS[module])
-
-
-def parse(path: Path) -> ast.AST:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def module_of(path: Path) -> str:
-    """Return the module or package of `swq` that a file belongs to."""
-    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
-
-
-by_path = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
-
-
-@by_path
-def test_library_does_not_know_the_suite(path: Path) -> None:
+@pytest.mark.parametrize("file", LIBRARY)
+def test_library_does_not_know_the_suite(file: str) -> None:
     """It must stay usable alone, and relative imports would slip past the checks below."""
-    names = list(imports(parse(path)))
-    assert not [name for name in names if name.split(".")[0] in ("bench", "tests") or name.startswith(".")]
+    assert not [name for name in names(parse(file)) if name.split(".")[0] in ("bench", "tests") or name[0] == "."]
 
 
-@by_path
-def test_library_names_no_device(path: Path) -> None:
+@pytest.mark.parametrize("file", files_of("bench"))
+def test_suite_imports_by_whole_names(file: str) -> None:
+    """Relative imports would slip past the checks below, and tests are not installed."""
+    assert not [name for name in names(parse(file)) if name.split(".")[0] == "tests" or name[0] == "."]
+
+
+@pytest.mark.parametrize("file", LIBRARY)
+def test_library_names_no_device(file: str) -> None:
     """Fabric owns the device; a name here would break the CPU or a second GPU."""
-    assert device_names(parse(path)) == []
+    assert device_names(parse(file)) == []
 
 
-@by_path
-def test_imports_point_downwards(path: Path) -> None:
-    assert module_of(path) in FLOORS, f"{module_of(path)} has no floor: add it to FLOORS"
-    assert upward_imports(parse(path), module_of(path)) == []
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_downwards(file: str) -> None:
+    if room_of(file).endswith(EMPTY):
+        assert imports_of(file) == frozenset()
+        return
+    assert room_of(file) in FLOOR, f"{room_of(file)} has no floor: add it to FLOORS"
+    assert upward_imports(file, imports_of(file)) == []
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    assert circle({file: imports_of(file) for file in FILES}) == []
+
+
+def test_every_room_on_a_floor_is_there() -> None:
+    assert set(FLOOR) == {room_of(file) for file in FILES if not room_of(file).endswith(EMPTY)}
+    assert max(map(len, FLOORS.values())) <= MOST_FLOORS
+
+
+def test_scores_are_made_and_read_apart() -> None:
+    """What is measured must not depend on what is made of it, nor the other way round."""
+    for one, other in (("bench/scoring", "bench/analysis"), ("bench/analysis", "bench/scoring")):
+        assert not [file for file in FILES if room_of(file) == one and other in map(room_of, imports_of(file))]
 
 
 def test_checks_see_what_they_forbid() -> None:
     """A check that never fires looks like a clean library."""
     bad = ast.parse(
         "def f():\n from swq import reconstruct\n import swq.methods.rtn\n from bench.config import x\n"
+        "if TYPE_CHECKING:\n from swq import losses\n"
         "x.cuda()\nx.to('cuda:1')\ny = 'cuda'\n'about cuda in words'\n"
     )
-    assert upward_imports(bad, "quant") == ["methods", "reconstruct"]
-    assert upward_imports(bad, "methods") == ["reconstruct"]
-    assert "bench.config" in set(imports(bad))
+    assert {"swq.reconstruct", "swq.methods.rtn", "bench.config"} <= set(names(bad))
+    assert "swq.losses" not in set(names(bad)), "it is for the type checker alone"
+    imported = frozenset({"swq/reconstruct/runner.py", "swq/methods/rtn.py", "swq/quant/clip.py", "swq/errors.py"})
+    assert upward_imports("swq/quant/affine.py", imported) == ["swq/methods", "swq/reconstruct"]
+    assert upward_imports("swq/methods/awq.py", imported) == ["swq/reconstruct"]
+    assert upward_imports("swq/streaming.py", imported) == ["swq/methods", "swq/reconstruct"], "the same floor"
     assert len(device_names(bad)) == 3
+    assert set(circle({"a": frozenset("b"), "b": frozenset("c"), "c": frozenset("a"), "d": frozenset("a")})) == {*"abc"}

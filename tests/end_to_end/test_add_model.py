@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from bench.compose import compose
-from bench.config import load_params
+from bench.config.compose import compose
+from bench.config.params import load_params
+from bench.preflight.check import check
 from bench.stages.calibrate import calibrate
-from bench.stages.check import check
 from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.reconstruct import reconstruct
 from bench.stages.report import report
 from bench.stages.score import score
-from tests import tiny_suite
-from tests.families import FAMILIES, tiny_model
+from tests.support import tiny_suite
+from tests.support.families import FAMILIES, tiny_model
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 LINES = re.search(r"## Add your model.*?```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 

@@ -1,7 +1,8 @@
 """The paper suite itself, end to end on a CPU: its cells and its revisions, from a hub on loopback with small files.
 
-Commands run in processes of their own, because the hub's client reads its settings when it is imported. Several stages
-share one where DVC would start one each, which saves the imports; one slice runs under DVC.
+Commands run in processes of their own, because the hub's client reads its settings when it is imported. Most cells
+share one where DVC would start one each. One slice runs under DVC, in interpreters that are warm
+(tests/support/warm_python.py).
 """
 
 from __future__ import annotations
@@ -9,88 +10,58 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
 
-from bench.config import Params, load_params
-from tests.hub import MEMBER, STRANGER, Hub
-from tests.paper_hub import publish, shrink
+from bench.config.params import Params, load_params
+from tests.support.hub import MEMBER, STRANGER, Hub
+from tests.support.paper_hub import publish, shrink
+from tests.support.project import Project, copy_project
+from tests.support.warm_python import warm_python
 
-ROOT = Path(__file__).parent.parent
 SLICES = {"llama-2-7b": "w2a16g64", "llama-2-13b": "w3a16g128", "opt-6-7b": "w2a16"}  # the anchor's goes through DVC
-DRIVER = """
-import sys
-from bench.__main__ import app
-for line in sys.stdin.read().splitlines():
-    app(line.split(), standalone_mode=False)
-"""
 
 
 @dataclass
-class Project:
-    """A copy of the project whose params.yaml holds the paper suite, shrunk, and the hub it asks."""
+class Paper(Project):
+    """A copy of the project whose params.yaml holds the paper suite, shrunk, and the hub it asks.
 
-    folder: Path
+    Attributes:
+        hub: of its environment.
+        params: of the shrunk suite.
+    """
+
     hub: Hub
     params: Params
-    tables: list[str] = field(default_factory=list)
-
-    def environment(self, token: str = MEMBER, home: str = "home", **more: str) -> dict[str, str]:
-        return self.hub.environment(self.folder / home, token) | {"DVC_NO_ANALYTICS": "1"} | more
-
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bench", *arguments]
-        given = self.environment(**environment)
-        return subprocess.run(command, cwd=self.folder, env=given, capture_output=True, text=True, check=False)
-
-    def run_all(self, lines: list[str]) -> None:
-        """Run commands one after the other in one process."""
-        command = [sys.executable, "-c", DRIVER]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment(),
-            input="\n".join(lines),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def cells(self, model: str, scheme: str) -> list[str]:
         chosen = {key: cell for key, cell in self.params.cells.items() if cell.model == model}
         return [key for key, cell in chosen.items() if str(cell.scheme) in ("None", scheme)]
 
+    def home(self, name: str) -> str:
+        """A folder for the caches of the hub's client."""
+        return str(self.folder / name)
+
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paper]:
     folder = tmp_path_factory.mktemp("paper")
-    for name in ("bench", "swq", "conf"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(ROOT / name, folder / name)
-    (folder / ".dvc").mkdir()
-    settings = (ROOT / ".dvc/config").read_text()
-    (folder / ".dvc/config").write_text(settings.replace("[core]\n", "[core]\n    no_scm = true\n"))
-    with Hub() as hub:
-        compose = [sys.executable, "-m", "bench", "compose", "paper"]
-        subprocess.run(compose, cwd=folder, env=hub.environment(folder / "home"), check=True, capture_output=True)
+    copy_project(folder)
+    with Hub() as hub, warm_python(hub.environment(folder / "home", MEMBER)) as environment:
+        composed = Project(folder, environment).bench("compose", "paper")
+        assert composed.returncode == 0, composed.stderr
         shutil.copy(folder / "params.yaml", folder / "composed.yaml")
         values: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text())
         shrink(values)
         (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-        params = load_params(folder / "params.yaml")
-        yield Project(folder, hub, params)
+        yield Paper(folder, environment, hub, load_params(folder / "params.yaml"))
 
 
-def test_grid_is_the_papers(project: Project) -> None:
+def test_grid_is_the_papers(project: Paper) -> None:
     composed = load_params(project.folder / "composed.yaml")
     assert list(composed.cells) == list(project.params.cells)
     schemes = {"w2a16", "w2a16g128", "w2a16g64", "w3a16", "w3a16g128", "w4a16"}
@@ -115,8 +86,8 @@ def test_grid_is_the_papers(project: Project) -> None:
             assert cell.method.aug_loss == ("-w2" in key and "llama" in key)  # type: ignore[attr-defined]
 
 
-def test_missing_repository_ends_in_one_line(project: Project) -> None:
-    done = project.run("fetch-model", "opt-125m", home="cold")
+def test_missing_repository_ends_in_one_line(project: Paper) -> None:
+    done = project.bench("fetch-model", "opt-125m", HF_HOME=project.home("cold"))
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: model facebook/opt-125m is not on the hub, or it is private")
     publish(project.hub, project.params, project.folder / "repositories")
@@ -125,41 +96,42 @@ def test_missing_repository_ends_in_one_line(project: Project) -> None:
 @pytest.mark.parametrize(
     ("token", "said"),
     [
-        ("", "is gated, and there is no token here: ask for access at https://huggingface.co/meta-llama"),
+        ("", "is gated, and you are not logged in: ask for access at https://huggingface.co/meta-llama"),
         (STRANGER, "is gated, and this token has no access: ask for access at"),
         ("hf_nobody", "the hub answers 401; the token is not valid: `hf auth login` again"),
     ],
 )
-def test_gated_repository_ends_in_one_line(project: Project, token: str, said: str) -> None:
-    done = project.run("fetch-model", "llama-2-13b", token=token, home="cold")
+def test_gated_repository_ends_in_one_line(project: Paper, token: str, said: str) -> None:
+    done = project.bench("fetch-model", "llama-2-13b", HF_TOKEN=token, HF_HOME=project.home("cold"))
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("error: model meta-llama/Llama-2-13b-hf") and said in done.stderr
 
 
-def test_cold_cache_without_a_network_ends_in_one_line(project: Project) -> None:
-    done = project.run("fetch-model", "opt-125m", home="cold", HF_HUB_OFFLINE="1")
+def test_cold_cache_without_a_network_ends_in_one_line(project: Paper) -> None:
+    done = project.bench("fetch-model", "opt-125m", HF_HOME=project.home("cold"), HF_HUB_OFFLINE="1")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "model facebook/opt-125m is not in the cache" in done.stderr and "HF_HUB_OFFLINE forbids" in done.stderr
 
 
-def test_configuration_alone_does_not_pass_for_the_model(project: Project) -> None:
-    assert project.run("estimate", "--model", "opt-125m", home="cold").returncode == 0
-    done = project.run("fetch-model", "opt-125m", home="cold", HF_HUB_OFFLINE="1")
+def test_configuration_alone_does_not_pass_for_the_model(project: Paper) -> None:
+    assert project.bench("estimate", "--model", "opt-125m", HF_HOME=project.home("cold")).returncode == 0
+    done = project.bench("fetch-model", "opt-125m", HF_HOME=project.home("cold"), HF_HUB_OFFLINE="1")
     assert done.returncode == 1 and "model facebook/opt-125m is not in the cache" in done.stderr
 
 
-def test_one_scheme_per_model_runs_through_every_stage(project: Project) -> None:
+def test_one_scheme_per_model_runs_through_every_stage(project: Paper) -> None:
     lines = [f"fetch-model {key}" for key in project.params.models]
     lines += [f"fetch-corpus {key}" for key in project.params.corpora]
     lines += [f"calibrate {key}" for key in project.params.calibrations]
     for model, scheme in SLICES.items():
         lines += [f"{stage} {key}" for key in project.cells(model, scheme) for stage in ("reconstruct", "score")]
-    project.run_all([*lines, "report", "check", "estimate --model llama-2-7b --scheme w2a16g64"])
+    done = project.cold_together(*lines, "report", "check", "estimate --model llama-2-7b --scheme w2a16g64")
+    assert done.returncode == 0, done.stdout + done.stderr
     fetched = [path for _, path in project.hub.requests if path.endswith((".bin", ".safetensors"))]
     assert fetched and not any(path.endswith(".bin") for path in fetched), "safetensors only"
 
 
-def test_table_holds_what_was_run_and_says_what_was_not(project: Project) -> None:
+def test_table_holds_what_was_run_and_says_what_was_not(project: Paper) -> None:
     metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
     run = [key for model, scheme in SLICES.items() for key in project.cells(model, scheme)]
     assert list(metrics) == [key for key in project.params.cells if key in run] and len(run) == 21
@@ -178,7 +150,7 @@ def test_table_holds_what_was_run_and_says_what_was_not(project: Project) -> Non
     assert "+ SW" not in published, "nothing is published of those cells"
 
 
-def test_calibration_follows_the_published_sampling(project: Project) -> None:
+def test_calibration_follows_the_published_sampling(project: Paper) -> None:
     from swq.checkpoint import read_tensors
 
     tokens, header = read_tensors(project.folder / "data/calibrations/llama-2-7b-c4/tokens.safetensors")
@@ -188,9 +160,9 @@ def test_calibration_follows_the_published_sampling(project: Project) -> None:
     assert header["text_sha256"] == manifest["texts"]["train"]
 
 
-def test_opts_texts_begin_with_its_start_token(project: Project) -> None:
-    from bench.models import ModelRecord
-    from bench.texts import Text
+def test_opts_texts_begin_with_its_start_token(project: Paper) -> None:
+    from bench.inputs.models import ModelRecord
+    from bench.inputs.texts import Text
 
     record = ModelRecord(str(project.folder / "repositories/2"), "", "", "")
     assert "opt" in list(project.params.models)[2]
@@ -198,26 +170,26 @@ def test_opts_texts_begin_with_its_start_token(project: Project) -> None:
     assert text.joined()[0] == text.document(0)[0] == 2 and (text.joined() == 2).sum() == 1
 
 
-def test_slice_under_dvc_leaves_the_other_cells(project: Project) -> None:
-    done = project.run("run", "--model", "opt-125m", "--scheme", "w4a16")
+def test_slice_under_dvc_leaves_the_other_cells(project: Paper) -> None:
+    done = project.bench("run", "--model", "opt-125m", "--scheme", "w4a16")
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
     assert {key for key in metrics if "125m" in key} == set(project.cells("opt-125m", "w4a16")) and len(metrics) == 25
-    assert "Beside the published figures" in done.stdout
+    assert "Quality" in done.stdout.splitlines() and "results/paper/report.html" in done.stdout
 
 
-def test_warm_cache_works_without_a_network(project: Project) -> None:
+def test_warm_cache_works_without_a_network(project: Paper) -> None:
     before = len(project.hub.requests)
-    for command in (["fetch-model", "llama-2-13b"], ["fetch-model", "opt-6-7b"], ["fetch-corpus", "pile"]):
-        done = project.run(*command, HF_HUB_OFFLINE="1", token="")
-        assert done.returncode == 0, done.stderr
+    lines = ("fetch-model llama-2-13b", "fetch-model opt-6-7b", "fetch-corpus pile")
+    done = project.cold_together(*lines, HF_HUB_OFFLINE="1", HF_TOKEN="")
+    assert done.returncode == 0, done.stderr
     assert len(project.hub.requests) == before
 
 
-def test_branch_that_moved_is_refused(project: Project) -> None:
+def test_branch_that_moved_is_refused(project: Paper) -> None:
     source = project.params.models["opt-6-7b"]
     hub, folder = project.hub, project.folder / "repositories/3"
     hub.add("model", source.repo, folder, "f" * 40, branch=source.revision)  # type: ignore[union-attr]
-    done = project.run("fetch-model", "opt-6-7b", home="another")
+    done = project.bench("fetch-model", "opt-6-7b", HF_HOME=project.home("another"))
     assert done.returncode == 1
-    assert "facebook/opt-6.7b: refs/pr/31 stands at commit ffffffffffff, not at 3f007b4 any more" in done.stderr
+    assert "facebook/opt-6.7b: refs/pr/31 is now at commit ffffffffffff, no longer at 3f007b4" in done.stderr

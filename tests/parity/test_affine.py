@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from swq.quant.affine import Scheme, fake_quantize, quantize_weight, weight_range
-from tests.conftest import Tensors, read_meta
+from tests.support.reference import Tensors, read_meta
 
 CASES = sorted(name for name in read_meta()["unit"]["cases"] if name.startswith("w"))
 

@@ -22,7 +22,8 @@ from swq.quant.affine import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import reconstruct
-from tests.conftest import REFERENCE, Tensors, read_meta, read_reference
+from tests.support.reference import Tensors, read_meta, read_reference
+from tests.support.repository import REFERENCE
 
 SCHEME = Scheme(3, 32)
 RECORDED = {"self_attn_layer_norm": "qkv", "self_attn/v_proj": "out", "final_layer_norm": "fc1"}  # ours: theirs

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from swq.losses import Loss, sliced_wasserstein
-from tests.conftest import Tensors, read_meta
+from tests.support.reference import Tensors, read_meta
 
 CASES = {name: case for name, case in read_meta()["unit"]["cases"].items() if name.startswith("loss.")}
 

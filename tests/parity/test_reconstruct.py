@@ -23,8 +23,9 @@ from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import reconstruct
-from tests.conftest import REFERENCE, Tensors, read_meta, read_reference
-from tests.recipes import context
+from tests.support.recipes import context
+from tests.support.reference import Tensors, read_meta, read_reference
+from tests.support.repository import REFERENCE
 
 RUNS = ("omniq_mse", "omniq_sw", "omniq_mse_aug", "omniq_mse_sw_hilr")
 SCHEME = Scheme(2, 32)

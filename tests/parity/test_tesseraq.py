@@ -27,7 +27,8 @@ from swq.quant.moments import Moments
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import reconstruct
-from tests.conftest import REFERENCE, Tensors, read_meta, read_reference
+from tests.support.reference import Tensors, read_meta, read_reference
+from tests.support.repository import REFERENCE
 
 RUNS = ("tesseraq_l2", "tesseraq_l2_sw")
 SCHEME = Scheme(2, 32)

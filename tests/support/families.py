@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from swq.models.adapter import DecoderModel
 
-COMMON = {
+COMMON: dict[str, Any] = {
     "vocab_size": 96,
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -21,7 +21,7 @@ LLAMA_LIKE = COMMON | {"intermediate_size": 96, "num_key_value_heads": 2}
 OPT_LIKE = COMMON | {"ffn_dim": 96, "word_embed_proj_dim": 64, "dropout": 0.0}
 
 # name: (model_type, configuration)
-FAMILIES = {
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", LLAMA_LIKE | {"num_key_value_heads": 4}),
     "llama-grouped": ("llama", LLAMA_LIKE),
     "mistral": ("mistral", LLAMA_LIKE | {"sliding_window": 8}),
@@ -30,7 +30,7 @@ FAMILIES = {
     "opt": ("opt", OPT_LIKE),
     "opt-post-norm": ("opt", OPT_LIKE | {"do_layer_norm_before": False, "word_embed_proj_dim": 32}),
 }
-UNKNOWN = {
+UNKNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "phi": ("phi", LLAMA_LIKE),
     "gpt_neox": ("gpt_neox", COMMON | {"intermediate_size": 96}),
     "olmo2": ("olmo2", LLAMA_LIKE),

@@ -11,14 +11,19 @@ import pyarrow.parquet as pq
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bench.config import Params
-from bench.sources import HubCorpus, HubDataset, HubModel
-from tests import tiny_suite
-from tests.hub import Hub
+from bench.config.params import Params
+from bench.config.sources import HubCorpus, HubDataset, HubModel
+from tests.support import tiny_suite
+from tests.support.hub import Hub
 
-LLAMA = {"model_type": "llama", "intermediate_size": 256, "num_key_value_heads": 4}
-OPT = {"model_type": "opt", "ffn_dim": 256, "word_embed_proj_dim": 128, "dropout": 0.0}
-COMMON = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 2048}
+LLAMA: dict[str, Any] = {"model_type": "llama", "intermediate_size": 256, "num_key_value_heads": 4}
+OPT: dict[str, Any] = {"model_type": "opt", "ffn_dim": 256, "word_embed_proj_dim": 128, "dropout": 0.0}
+COMMON: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 2048,
+}
 GATED = "meta-llama/"
 
 

@@ -7,10 +7,10 @@ from statistics import fmean
 
 import numpy as np
 
-from bench.config import Params
-from bench.harness import Item, write_items
-from bench.paths import artefact_folder, score_folder
-from bench.records import write_json
+from bench.config.params import Params
+from bench.store.files import write_json
+from bench.store.items import Item, write_items
+from bench.store.paths import artefact_folder, score_folder
 
 
 def write_scores(
@@ -37,5 +37,5 @@ def write_scores(
     (artefacts / "losses.csv").write_text("block,epoch,loss\n")
     cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
     write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
-    made = {"recipe": params.cells[key].describe(), "made_with": params.made_with(key)}
+    made = {"identity": params.identity(key), "made_with": params.made_with(key)}
     write_json(artefacts / "record.json", cost | made)

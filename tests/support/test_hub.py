@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.hub import MEMBER, STRANGER, Hub
+from tests.support.hub import MEMBER, STRANGER, Hub
+
+pytestmark = pytest.mark.slow  # each question is asked by a process that imports the client libraries
 
 MODEL, DATASET = "0123456789" * 4, "abcdef0123" * 4
 RECORDS = [{"text": "first"}, {"text": "second"}]

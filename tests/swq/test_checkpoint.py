@@ -136,7 +136,7 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text(json.dumps({"format": FORMAT}))
     for name, message in {
         "model": "is truncated or not a file of this project",
-        "block": "is no swq-packed artefact",
+        "block": "is not a swq-packed artefact",
         "text": "is truncated or not a file of this project",
     }.items():
         with pytest.raises(UserError, match=f"{name} {message}"):

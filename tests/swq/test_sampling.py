@@ -71,5 +71,7 @@ def test_texts_that_are_too_small_are_named() -> None:
     assert gptq_joined(torch.arange(17), 3, 16, seed=0)[:, 0].tolist() == [0, 0, 0]
     with pytest.raises(UserError, match="none of 10 documents is longer than 100 tokens"):
         gptq_documents(document, len(DOCUMENTS), 1, 100, seed=0)
-    with pytest.raises(UserError, match="8 of 10 documents have 1 to 40 tokens, 115 in all; 9 were asked for"):
+    with pytest.raises(
+        UserError, match="8 of 10 documents have 1 to 40 tokens, 115 in all; 9 documents were asked for"
+    ):
         awq_packed(document, len(DOCUMENTS), 9, 40, seed=0)

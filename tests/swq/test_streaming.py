@@ -16,11 +16,11 @@ from swq.losses import Loss
 from swq.methods.awq import AWQ
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
-from swq.models.streaming import stream
 from swq.quant.affine import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
-from tests.families import FAMILIES, UNKNOWN, tiny_model
+from swq.streaming import stream
+from tests.support.families import FAMILIES, UNKNOWN, tiny_model
 
 CPU = torch.device("cpu")
 TOKENS = torch.randint(0, 96, (3, 24), generator=torch.Generator().manual_seed(5))

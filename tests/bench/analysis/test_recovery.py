@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.statistics import NOTHING_LOST, Interval, McNemar, Stratum, mcnemar, mean_interval, recovery
+from bench.analysis.recovery import NOTHING_LOST, Interval, McNemar, Stratum, mcnemar, mean_interval, recovery
 from benchmarks.coverage import covered
 
 
@@ -130,6 +130,7 @@ def test_order_of_items_and_seeds_does_not_matter() -> None:
     assert (one.share.low, one.share.high) == pytest.approx((other.share.low, other.share.high))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gap", "seed_sd"), [(3, 0.2), (9, 1.0)])
 def test_intervals_hold_the_truth_as_often_as_they_say(gap: float, seed_sd: float) -> None:
     """A small version of benchmarks/coverage.py, seeded: of 200 intervals, 184 to 197 (two standard errors)."""

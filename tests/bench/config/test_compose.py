@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.compose import HEADER, compose, overrides_of
-from bench.config import load_params
-from bench.stages.check import check
+from bench.config.compose import HEADER, compose, overrides_of
+from bench.config.params import load_params
+from bench.preflight.check import check
 from swq.errors import UserError
-
-ROOT = Path(__file__).parent.parent
+from tests.support.repository import ROOT
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_change_by_hand_is_shown_and_kept(project: Path) -> None:
 def test_key_that_stands_twice_is_refused(project: Path, file: str, line: str) -> None:
     path = project / "conf" / file
     path.write_text(path.read_text() + line)
-    with pytest.raises(UserError, match=rf"{file} .*'seed' stands there twice|duplicate key .*{file}"):
+    with pytest.raises(UserError, match=rf"{file} .*'seed' is there twice|duplicate key .*{file}"):
         compose("bundled")
 
 
@@ -110,10 +109,10 @@ def test_settings_go_over_the_suite_and_are_remembered(project: Path) -> None:
     [
         ("protocl.limit=7", "setting 'protocl.limit': conf/ holds no such value"),
         ("protocol.limit", "missing EQUAL"),
-        ("cells.bundled-omniquant-sw.loss.weights.sw=0.2", "what a grid or a preset fills in is changed in conf/suite"),
+        ("cells.bundled-omniquant-sw.loss.weights.sw=0.2", "values of a grid or a preset are changed in conf/suite"),
         ("runtime.threads=${x}", "does not compose: .*x"),
         ("protocol.limit=0", "protocol.limit"),
-        ("suite=paper", "calls itself suite 'paper'"),
+        ("suite=paper", "says suite: 'paper'"),
     ],
 )
 def test_mistake_in_a_setting_is_named(project: Path, setting: str, said: str) -> None:
@@ -142,4 +141,4 @@ def test_conf_that_changed_is_told_from_an_edit(project: Path) -> None:
     compose("bundled")
     protocol = project / "conf/protocol/quick.yaml"
     protocol.write_text(protocol.read_text().replace("limit: 50", "limit: 7"))
-    assert check(load_params()).count("`python -m bench compose bundled` takes it over") == 1
+    assert check(load_params()).count("`python -m bench compose bundled` updates it") == 1

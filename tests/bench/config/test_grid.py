@@ -1,21 +1,18 @@
-"""A grid of cells, the slices of it, and the mistakes in either."""
+"""A grid of cells, and the mistakes in it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.compose import composed
-from bench.config import Params
-from bench.grid import expand
-from bench.slices import select
-from bench.strict import parse_section
+from bench.config.compose import composed
+from bench.config.grid import expand
+from bench.config.params import Params
+from bench.config.strict import parse_section
 from swq.errors import UserError
-from tests import tiny_suite
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 GRID = [
     {"models": ["a", "b"], "rows": {"fp": {"calibration": "{model}-c", "method": {"name": "fp"}}}},
     {
@@ -71,7 +68,7 @@ def test_seeds_make_cells_of_one_row() -> None:
 def test_committed_smollm2_suite_is_two_schemes_two_methods_and_five_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     params = parse_section(Params, composed("smollm2"), "conf/")
-    rows = [keys for keys in params.rows() if len(keys) > 1]
+    rows = [keys for keys in params.seed_groups() if len(keys) > 1]
     assert [len(keys) for keys in rows] == [5] * 8 and params.protocol.limit is None
     for keys in rows:
         cells = [params.cells[key] for key in keys]
@@ -89,7 +86,7 @@ def test_committed_smollm2_suite_is_two_schemes_two_methods_and_five_seeds(monke
         ([{"models": ["a"]}], "grid.0: must be a mapping with models, rows"),
         ([{"models": ["a"], "rows": {}, "shemes": []}], "grid.0: must be a mapping"),
         ([{"models": ["a"], "rows": ["fp"]}], "grid.0.rows: must map"),
-        ([{"models": ["a"], "rows": {"x": {"base": "y"}}}], "grid.0.rows.x: base 'y' is no row"),
+        ([{"models": ["a"], "rows": {"x": {"base": "y"}}}], "grid.0.rows.x: base 'y' is not a row"),
         (
             [{"models": ["a"], "rows": {"x": {"calibration": "{modl}"}}}],
             r"grid.0.rows.x: .*modl.* does not fill \(allowed: \{model\}\)",
@@ -103,30 +100,10 @@ def test_committed_smollm2_suite_is_two_schemes_two_methods_and_five_seeds(monke
         ([{"models": ["a"], "seeds": [], "rows": {}}], r"grid.0.seeds: .*given: \[\]"),
         ([{"models": ["a"], "rows": {"x": {"base": ["y"]}}}], "grid.0.rows.x: a row's name and its base must be text"),
         ([{"models": ["a"], "rows": {"x": {"calibration": "c{seed}"}}}], "does not fill"),
-        ([{"models": ["a"], "seeds": [1], "rows": {"x": {"seed": 3}}}], "seed is said by the part's seeds"),
-        (GRID + GRID[:1], "grid.2: cell s-a-fp is there already"),
+        ([{"models": ["a"], "seeds": [1], "rows": {"x": {"seed": 3}}}], "seed is set by the part's seeds"),
+        (GRID + GRID[:1], "grid.2: cell s-a-fp is already defined"),
     ],
 )
 def test_mistake_in_a_grid_is_named(grid: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         expand("s", grid)
-
-
-@pytest.fixture
-def params() -> Params:
-    values = tiny_suite.params()
-    values["cells"]["tiny-rtn-4"] = values["cells"]["tiny-rtn"] | {"scheme": "w4a16g32"}
-    return Params.model_validate(values)
-
-
-def test_slice_holds_full_precision_and_what_was_asked_for(params: Params) -> None:
-    assert select(params) == list(params.cells)
-    assert select(params, "tiny", "w4a16g32") == ["tiny-fp", "tiny-rtn-4"]
-    assert "tiny-rtn-4" not in select(params, scheme="w3a16g32")
-
-
-def test_slice_that_is_not_there_is_named(params: Params) -> None:
-    with pytest.raises(UserError, match=r"unknown model 'tny'.*'tiny'"):
-        select(params, "tny")
-    with pytest.raises(UserError, match=r"unknown scheme 'w2a16'.*allowed: w3a16g32, w4a16g32"):
-        select(params, scheme="w2a16")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bench.config import load_params
-from bench.strict import parse_yaml
+from bench.config.params import load_params
+from bench.config.strict import parse_yaml
 from swq.errors import UserError
 from swq.methods.awq import AWQ
 from swq.methods.tesseraq import TesseraQ
 from swq.quant.affine import Scheme
-from tests import tiny_suite
+from tests.support import tiny_suite
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -95,7 +95,7 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
         (lambda v: v["runtime"].update(device="tpu"), ["runtime.device", "'auto', 'cpu' or 'gpu'", "'tpu'"]),
         (lambda v: v["models"]["tiny"].update(source="hug"), ["models.tiny", "'package', 'folder', 'hub'"]),
         (lambda v: v["models"].update(m=hub_model(revision="main")), ["models.m.revision", "refs/pr/N", "'main'"]),
-        (lambda v: v["models"].update(m=hub_model(revision="refs/pr/3")), ["models.m: revision refs/pr/3 moves"]),
+        (lambda v: v["models"].update(m=hub_model(revision="refs/pr/3")), ["models.m: revision refs/pr/3 can move"]),
         (lambda v: v["models"].update(m=hub_model(repo="opt-125m")), ["models.m.repo", "OWNER/NAME"]),
         (lambda v: v["corpora"].update(c={"source": "hub"}), ["corpora.c: names neither texts nor tasks"]),
         (lambda v: v["corpora"].update(c={"source": "hub", "tasks": {"pika": 1}}), ["corpora.c"]),
@@ -108,7 +108,7 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
         (lambda v: v["models"]["tiny"].pop("source"), ["models.tiny", "'source' is missing", "package, folder"]),
         (lambda v: v["models"].update(m={"source": "package", "package": "x"}), ["models.m.package", "NAME==VERSION"]),
         (lambda v: cell()(v).update(loss="mse"), ["cells.tiny-omniquant.loss", "{ weights: { mse: 0.9"]),
-        (lambda v: v["protocol"].update(tasks=["piqa", "piqa"]), ["protocol", "each may be named once"]),
+        (lambda v: v["protocol"].update(tasks=["piqa", "piqa"]), ["protocol", "each may be named only once"]),
         (
             lambda v: v["report"]["baselines"].update({"tiny-rtn": "tiny-rtn"}),
             ["report.baselines.tiny-rtn: a cell cannot be its own base"],
@@ -118,14 +118,14 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
         (lambda v: v["report"]["baselines"].update({"tiny-rtn": "rtn"}), ["report.baselines.tiny-rtn", "'rtn'"]),
         (lambda v: v["cells"].update({"a.b": v["cells"]["tiny-fp"]}), ["cells", "a.b"]),
         (lambda v: v.pop("runtime"), ["runtime", "required"]),
-        (lambda v: seeds(v, 2), ["cells.again: it is tiny-omniquant-sw again, with the same seed"]),
+        (lambda v: seeds(v, 2), ["cells.again: it repeats tiny-omniquant-sw, with the same seed"]),
         (
             lambda v: seeds(v, 3, cell="tiny-omniquant"),
-            ["cells.again: it is tiny-omniquant again, with a seed that"],
+            ["cells.again: it repeats tiny-omniquant, with another seed that has no effect"],
         ),
         (
             lambda v: seeds(v, 3, cell="tiny-rtn"),
-            ["cells.again: it is tiny-rtn again, with a seed that decides nothing"],
+            ["cells.again: it repeats tiny-rtn, with another seed that has no effect"],
         ),
         (lambda v: seeds(v, 3), ["report.baselines: tiny-omniquant-sw and again are seeds of one row"]),
         (lambda v: seeds(v, 3, "tiny-omniquant"), ["report.baselines.again: tiny-omniquant has other seeds"]),
@@ -152,7 +152,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 def test_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(
-        UserError, match=r"params.yaml is not valid YAML: line .: the key '(suite|seed)' stands there twice"
+        UserError, match=r"params.yaml is not valid YAML: line .: the key '(suite|seed)' is there twice"
     ):
         load_params(tmp_path / "params.yaml")
 

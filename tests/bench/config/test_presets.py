@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.cell import Cell
-from bench.compose import composed
+from bench.config.cell import Cell
+from bench.config.compose import composed
 from swq.errors import UserError
 from swq.losses import Loss
 from swq.methods.awq import AWQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.tesseraq import TesseraQ
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 PRESETS = sorted(path.stem for path in (ROOT / "conf/preset").glob("*.yaml"))
 
 

@@ -10,12 +10,14 @@ import pytest
 import yaml
 from transformers import LlamaConfig
 
-from bench.config import Params
-from bench.costs import Rates, Shapes, Work, training_seconds
-from bench.estimate import Cost, cost, estimate, task_tokens
-from bench.footprint import artefact_bytes, host_bytes
-from bench.strict import parse_section
-from bench.workload import shapes_of, work_of
+from bench.config.params import Params
+from bench.config.strict import parse_section
+from bench.preflight.bytes import artefact_bytes, host_bytes
+from bench.preflight.cost import Cost, cost, task_tokens
+from bench.preflight.estimate import estimate
+from bench.preflight.seconds import Rates, training_seconds
+from bench.preflight.shapes import Shapes, shapes_of
+from bench.preflight.workload import Work, work_of
 from swq.errors import UserError
 
 SIZES = {"7b": (4096, 11008, 32), "13b": (5120, 13824, 40)}
@@ -190,7 +192,7 @@ def test_says_that_it_is_arithmetic(params: Params) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"source": "folder", "path": "nowhere"}, "no transformers model folder"),
+        ({"source": "folder", "path": "nowhere"}, "is not a transformers model folder"),
         ({"source": "hub", "repo": "nobody/no-such-model", "revision": "0" * 40}, "nobody/no-such-model"),
         ({"source": "package", "package": "a==1", "sha256": "0" * 64, "file": "f"}, "fetch-model@m"),
     ],

@@ -7,8 +7,8 @@ import errno
 import httpx2
 import pytest
 
-from bench.hub import _explaining
-from bench.sources import HubModel
+from bench.config.sources import HubModel
+from bench.prepare.hub import _explaining
 from swq.errors import UserError
 
 MODEL = HubModel(source="hub", repo="someone/model", revision="0" * 40)

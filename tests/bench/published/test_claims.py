@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.claims import judge, load_claims, more_needed
-from bench.config import Params, load_params
-from bench.harness import Item
-from bench.stages.verify import verify
+from bench.config.params import Params, load_params
+from bench.published.claims import judge, load_claims, more_needed
+from bench.published.verify import verify
+from bench.store.items import Item
 from swq.errors import UserError
-from tests import scores, tiny_suite
+from tests.support import scores, tiny_suite
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 CLAIMED = (4.12, 20.37)
 
 

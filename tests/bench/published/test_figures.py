@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.contradictions import contradictions, contradictions_page
-from bench.published import PUBLISHED, Figure, Registry, load_published
+from bench.published.contradictions import contradictions, contradictions_page
+from bench.published.figures import PUBLISHED, Figure, Registry, load_published
 from swq.errors import UserError
 from swq.quant.affine import Scheme
+from tests.support.repository import ROOT
 
-FILE = Path(__file__).parents[1] / PUBLISHED
+FILE = ROOT / PUBLISHED
 LLAMA_7B, LLAMA_13B = "meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-13b-hf"
 FIVE = ("winogrande", "hellaswag", "arc_challenge", "arc_easy", "piqa")
 
@@ -122,7 +123,7 @@ def test_a_minimal_file_is_valid(tmp_path: Path) -> None:
         (lambda v: first(v).update(tasks={"piqa": 101.0}), ("figures.0.tasks.piqa", "101.0")),
         (
             lambda v: v["figures"].append({**first(v), "perplexity": {"wikitext2": 5.0, "c4": 9.6}}),
-            ("figures.1: perplexity.c4 of m rtn w2a16g64 A already stands in figures.0",),
+            ("figures.1: perplexity.c4 of m rtn w2a16g64 A is already in figures.0",),
         ),
     ],
 )

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from bench.config import Params
-from bench.results import CellResult
-from bench.rows import Row
-from bench.windows import _perplexity, broken_windows, is_broken
-from tests import tiny_suite
+from bench.analysis.broken_windows import is_broken
+from bench.analysis.results import CellResult
+from bench.analysis.rows import Measured, Row
+from bench.config.params import Params
+from bench.report.tables.broken_windows import _perplexity, broken_windows_table
+from tests.support import tiny_suite
 
 WHOLE = np.repeat([[2.0], [3.0], [2.5], [2.0]], 7, axis=1).astype(np.float32)
 
@@ -40,8 +41,9 @@ def test_table_names_the_window_and_both_perplexities() -> None:
 
     rows = [row(reference, np.full((4, 7), 2.0, dtype=np.float32)), row(key, losses)]
     results = {row.keys[0]: row.results[0] for row in rows}
-    table = broken_windows(params, results, rows)
+    table = broken_windows_table(Measured(params, results, rows))
     seed = str(params.cells[key].seed)
     others = [f"{math.exp(value):,.2f}" for value in (4.5, 9.0, 3.0)]
     assert [line[-6:] for line in table.rows] == [[seed, "perplexity", "no. 2 of 4", *others]]
-    assert broken_windows(params, {key: results[key]}, rows).rows == [], "without full precision nothing is known"
+    alone = Measured(params, {key: results[key]}, rows)
+    assert broken_windows_table(alone).rows == [], "without full precision nothing is known"

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from bench.cell import Cell
-from bench.config import Params
-from bench.plots import PLOTS, draw
-from bench.plots.sensitivity import by_projections, by_weight
-from bench.results import CellResult
-from bench.rows import Row
-from tests import tiny_suite
+from bench.analysis.results import CellResult
+from bench.analysis.rows import Measured, Row
+from bench.config.cell import Cell
+from bench.config.params import Params
+from bench.report.plots import PLOTS
+from bench.report.plots.files import draw
+from bench.report.plots.sensitivity import by_projections, by_weight
+from tests.support import tiny_suite
 
 WEIGHTS = (0.0, 0.1, 0.5)
 
@@ -55,18 +56,20 @@ def test_projections_make_a_line_of_rows_that_share_their_weights(rows: list[Row
     assert {k: found.label for k, found in line.items()} == {16: "w0.5", 64: "k64"}
 
 
+@pytest.mark.slow
 def test_nothing_to_show_draws_nothing(rows: list[Row], tmp_path: Path) -> None:
     params = Params.model_validate(tiny_suite.params())
-    assert set(draw(tmp_path, params, [])) == set() and not list(tmp_path.iterdir())
-    assert set(draw(tmp_path, params, rows[:1])) == {"bits", "losses"}, "one weight is no sensitivity"
+    assert set(draw(tmp_path, Measured(params, {}, []))) == set() and not list(tmp_path.iterdir())
+    assert set(draw(tmp_path, Measured(params, {}, rows[:1]))) == {"bits", "losses"}, "one weight is no sensitivity"
 
 
+@pytest.mark.slow
 def test_same_numbers_give_the_same_bytes(rows: list[Row], tmp_path: Path) -> None:
     params = Params.model_validate(tiny_suite.params())
     folders = [tmp_path / name for name in ("first", "second")]
     for folder in folders:
         folder.mkdir()
-        assert set(draw(folder, params, rows)) == set(PLOTS) - {"recovered"}
+        assert set(draw(folder, Measured(params, {}, rows))) == set(PLOTS) - {"recovered"}
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == ["bits.png", "bits.svg", "losses.png", "losses.svg", "sensitivity.png", "sensitivity.svg"]
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)

@@ -11,16 +11,19 @@ from typing import Any
 
 import pytest
 
-from bench.config import Params, load_params
-from bench.harness import Item
-from bench.paths import score_folder
-from bench.records import write_json
-from bench.results import labels, load_results, recovered_by
-from bench.rows import rows
-from bench.stages.report import report, show
-from bench.tables import quality_table
+from bench.analysis.compare import recovered_by
+from bench.analysis.results import load_results
+from bench.analysis.rows import measured, rows_of
+from bench.config.labels import labels
+from bench.config.params import Params, load_params
+from bench.report.tables.quality import quality_table
+from bench.runs.show import show
+from bench.stages.report import report
+from bench.store.files import write_json
+from bench.store.items import Item
+from bench.store.paths import score_folder
 from swq.errors import UserError
-from tests import scores, tiny_suite
+from tests.support import scores, tiny_suite
 
 
 @pytest.fixture
@@ -34,6 +37,11 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 def write_scores(params: Params, key: str, protocol: str = "p", doc_hash: str = "h") -> None:
     """Write scores of one document."""
     scores.write_scores(params, key, [Item("piqa", 0, doc_hash, 0, (-1.0, -2.0))], protocol=protocol)
+
+
+def page() -> str:
+    """The page that a report left."""
+    return Path("results/tiny/table.md").read_text(encoding="utf-8")
 
 
 def test_table_refuses_to_mix_protocols(params: Params) -> None:
@@ -96,30 +104,30 @@ def test_seeds_are_one_row(params: Params) -> None:
     path = score_folder("tiny-omniquant-s7") / "summary.json"
     write_json(path, json.loads(path.read_text()) | {"diverged": True, "perplexity": {"perplexity": None}})
     results = load_results(edited)
-    row = next(row for row in rows(edited, results) if row.label == "OmniQuant")
+    row = next(row for row in rows_of(edited, results) if row.label == "OmniQuant")
     assert row.keys == ("tiny-omniquant", "tiny-omniquant-s7", "tiny-omniquant-s8") and row.name == "tiny-omniquant"
     assert row.recovered is not None and row.recovered["accuracy"].n_seeds == 1, "of those that did not diverge"
     report(edited)
-    text = show(edited)
+    text = page()
     assert re.search(r"\| OmniQuant +\| w3a16g32 \| 2 of 3 +\| +diverged \|", text)
     assert re.search(r"\| OmniQuant +\| w3a16g32 \| 1 of 3, conditional +\| RTN ", text)
-    assert "Diverged, and left out of what is compared: OmniQuant w3a16g32 (1 of 3)." in text
+    assert "Diverged, and left out of all comparisons: OmniQuant w3a16g32 (1 of 3)." in text
 
 
 def test_recovery_refuses_different_documents(params: Params) -> None:
     for key in params.cells:
         write_scores(params, key, doc_hash="x" if key == "tiny-rtn" else "h")
     with pytest.raises(UserError, match="scored on different documents"):
-        rows(params, load_results(params))
+        measured(params)
 
 
 def test_report_of_nothing_says_so_in_every_row(params: Params) -> None:
-    with pytest.raises(UserError, match=r"no results/tiny/table.md yet; `dvc repro` makes it"):
-        show(params)
+    with pytest.raises(UserError, match=r"no results/tiny/table.md yet; `python -m bench run` makes it"):
+        show(params.suite)
     report(params)
-    rows = [line for line in show(params).splitlines() if line.startswith(("| FP", "| RTN", "| Omni", "| Tess"))]
+    rows = [line for line in show(params.suite).splitlines() if line.startswith(("| FP", "| RTN", "| Omni", "| Tess"))]
     assert len(rows) == 2 * len(params.cells) and all(re.search(r"\| +not run +\|", row) for row in rows)
-    assert "5 of 5 cells were not run" in show(params)
+    assert "5 of 5 cells were not run" in page()
 
 
 def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -> None:
@@ -129,10 +137,10 @@ def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -
     summary = json.loads((score_folder("tiny-rtn") / "summary.json").read_text())
     diverged = {"piqa": {"acc": None, "margin": None, "n_items": 1}}
     write_json(score_folder("tiny-rtn") / "summary.json", summary | {"diverged": True, "tasks": diverged})
-    found = rows(one_task, load_results(one_task))
-    compared = {row.keys[0] for row in found if row.recovered}
+    suite = measured(one_task)
+    compared = {row.keys[0] for row in suite.rows if row.recovered}
     assert compared == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
-    line = next(line for line in quality_table(one_task, found).markdown().splitlines() if line.startswith("| RTN"))
+    line = next(line for line in quality_table(suite).markdown().splitlines() if line.startswith("| RTN"))
     assert line.count("diverged") == 3
 
 
@@ -140,10 +148,9 @@ def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
     one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
     for key in ("tiny-fp", "tiny-rtn", "tiny-omniquant"):
         write_scores(one_task, key)
-    found = rows(one_task, load_results(one_task))
-    assert {row.keys[0] for row in found if row.recovered} == {"tiny-omniquant"}
+    assert {row.keys[0] for row in measured(one_task).rows if row.recovered} == {"tiny-omniquant"}
     report(one_task)
-    text = show(one_task)
+    text = page()
     assert "2 of 5 cells were not run" in text and len(re.findall(r"\| +not run +\|", text)) == 4
 
 
@@ -153,6 +160,6 @@ def test_empty_report_replaces_no_results(params: Params) -> None:
     assert report(one_task).endswith("(4 of 5 cells were not run)")
     kept = Path("results/tiny/table.md").read_text()
     shutil.rmtree("scores")
-    with pytest.raises(UserError, match=r"no cell of suite tiny was run here .* results/tiny holds results: they stay"):
+    with pytest.raises(UserError, match=r"no cell of suite tiny was run here .* results in results/tiny are kept"):
         report(one_task)
     assert Path("results/tiny/table.md").read_text() == kept

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench.config import Params
-from bench.presence import presence_table
-from bench.results import CellResult
-from bench.rows import Row
-from tests import tiny_suite
+from bench.analysis.results import CellResult
+from bench.analysis.rows import Measured, Row
+from bench.config.params import Params
+from bench.report.tables.sw_share import sw_share_table
+from tests.support import tiny_suite
 
 
 def test_shares_are_means_over_seeds_of_the_last_epoch() -> None:
@@ -23,5 +23,5 @@ def test_shares_are_means_over_seeds_of_the_last_epoch() -> None:
     first, second = ([losses(block, sw) for block, sw in enumerate(each)] for each in ((0.2, 0.1, 3e-6), (0.4, 0.1, 0)))
     plain = [{"block": 0, "loss": 1.0, "mse": 1.0}]
     rows = [row(key, first, second), row("tiny-omniquant", plain), row("tiny-rtn", []), row("tiny-fp")]
-    table = presence_table(params, rows)
+    table = sw_share_table(Measured(params, {}, rows))
     assert [line[-6:] for line in table.rows] == [["15", "5", "< 0.0001", "7.5", "2.5", "< 0.0001"]]

@@ -201,6 +201,7 @@ def test_what_others_print_goes_to_the_stages_log(tmp_path: Path, stage: str | N
     assert all(text in log for text in ("a library's hint", "a bar", "from C", "from a child"))
 
 
+@pytest.mark.slow
 def test_error_inside_a_quiet_stage_reaches_the_console(tmp_path: Path) -> None:
     tiny_suite.write_params(tmp_path, tiny_suite.params())
     environment = os.environ | {"DVC_STAGE": "calibrate@tiny-4x32", "PYTHONPATH": str(Path.cwd())}

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench.config import Params, Training
-from bench.models import ModelRecord
+from bench.config.params import Params
+from bench.config.sections import Training
+from bench.inputs.models import ModelRecord
+from bench.stages.small_opt import SmallOPT, train, windows_of
 from bench.stages.train import train_model
-from bench.training import SmallOPT, train, windows_of
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
-from tests import tiny_suite
+from tests.support import tiny_suite
 
 SETTINGS: dict[str, Any] = {
     "corpus": "words",

@@ -21,7 +21,7 @@ from swq.quant.affine import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord, ResumeFolder
 from swq.reconstruct.runner import reconstruct
-from tests.recipes import SpyNormals, assert_same_records
+from tests.support.recipes import SpyNormals, assert_same_records
 
 SCHEME = Scheme(2, 32)
 STARTS = [RTN(), AWQ(), AWQ(scale=False), OmniQuant(epochs=2, lwc_lr=0.05)]

@@ -16,7 +16,7 @@ from swq.methods.omniquant import OmniQuant
 from swq.models.adapter import DecoderModel, block_output, check_model_folder
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.module import BlockReconstruction
-from tests.recipes import context
+from tests.support.recipes import context
 
 HIDDEN = torch.Size((3, 5, 8))
 
@@ -100,15 +100,18 @@ def test_linears_are_every_linear_of_a_block(tiny_llama: DecoderModel) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (None, "is no transformers model folder: there is no"),
+        (None, "is not a transformers model folder: there is no"),
         ("{", "does not name a model_type"),
         ("{}", "does not name a model_type"),
         (
             {"model_type": "lama", "architectures": ["LamaForCausalLM"]},
             "unknown model_type 'lama'; did you mean 'llama'",
         ),
-        ({"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}, "hold no causal language model"),
-        ({"model_type": "llama"}, "architectures None hold no causal language model"),
+        (
+            {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]},
+            "contain no causal language model",
+        ),
+        ({"model_type": "llama"}, "architectures None contain no causal language model"),
     ],
 )
 def test_folder_without_a_known_model_is_refused(tmp_path: Path, config: str | dict | None, message: str) -> None:

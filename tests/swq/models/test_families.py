@@ -28,7 +28,7 @@ from swq.quant.affine import Scheme
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
-from tests.families import FAMILIES, UNKNOWN, tiny_model
+from tests.support.families import FAMILIES, UNKNOWN, tiny_model
 
 SCHEME = Scheme(3, 32)
 TOKENS = torch.randint(0, 96, (3, 24), generator=torch.Generator().manual_seed(5))
@@ -102,9 +102,7 @@ def test_unknown_family_works_where_no_pairs_are_needed(fabric: Fabric, name: st
 
 @pytest.mark.parametrize("method", WITH_PAIRS)
 def test_unknown_family_is_told_what_to_write(fabric: Fabric, method: str) -> None:
-    with pytest.raises(
-        UserError, match=r"model_type 'phi' can: describe it in a file of swq/models/.*awq with scale: fa"
-    ):
+    with pytest.raises(UserError, match=r"model_type 'phi': describe it in a file of swq/models/.*awq with scale: fa"):
         list(reconstruct(fabric, tiny_model("phi"), recipe_of(WITH_PAIRS[method]), TOKENS))
 
 
@@ -212,7 +210,7 @@ class Odd(nn.Module):
             Odd(nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))),
             "layers are not all alike",
         ),
-        (Odd(nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1))), r"layers.0.1.weight belongs to no Linear"),
+        (Odd(nn.Sequential(nn.Linear(2, 2), nn.Conv1d(2, 2, 1))), r"layers.0.1.weight does not belong to a Linear"),
     ],
 )
 def test_introspection_refuses_what_it_cannot_take(model: nn.Module, message: str) -> None:

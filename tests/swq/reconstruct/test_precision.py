@@ -19,7 +19,7 @@ from swq.quant.moments import Moments
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
 from swq.reconstruct.train import _fresh_scaler
-from tests.recipes import SAMPLES, hybrid_recipe
+from tests.support.recipes import SAMPLES, hybrid_recipe
 
 
 def test_every_block_begins_with_the_same_gradient_scale() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from swq.models.adapter import DecoderModel
 from swq.reconstruct.resume import BlockRecord, ResumeFolder
 from swq.reconstruct.runner import reconstruct
-from tests.recipes import SAMPLES, SpyNormals, assert_same_records, hybrid_recipe
+from tests.support.recipes import SAMPLES, SpyNormals, assert_same_records, hybrid_recipe
 
 Walk = Callable[[ResumeFolder | None, SpyNormals], list[BlockRecord]]
 

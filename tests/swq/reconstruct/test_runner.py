@@ -28,7 +28,7 @@ from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord, ResumeFolder
 from swq.reconstruct.runner import reconstruct
 from swq.reconstruct.train import train_block
-from tests.recipes import EPOCHS, SAMPLES, SCHEME, SpyNormals, assert_same_records, hybrid_recipe
+from tests.support.recipes import EPOCHS, SAMPLES, SCHEME, SpyNormals, assert_same_records, hybrid_recipe
 
 
 def artefact_bytes(records: list[BlockRecord], path: Path) -> bytes:
