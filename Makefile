@@ -30,7 +30,7 @@ check: setup  ## format, lint and types
 clean:  ## remove what the pipeline made, but keep downloads/ and the committed results/
 	rm -rf data artefacts scores .resume .failures .logs .dvc/cache .dvc/tmp
 
-setup: $(BIN)/.installed
+setup: $(BIN)/.installed  ## make .venv with everything installed (two minutes)
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed (set PYTHON=...)")'

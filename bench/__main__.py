@@ -107,7 +107,7 @@ def run(model: Model = None, scheme: Scheme = None, jobs: Jobs = 1) -> None:
     except KeyboardInterrupt:
         typer.echo("\nstopped; the same command continues where it stopped", err=True)
         raise typer.Exit(130) from None
-    typer.echo(f"{tables(params.suite)}\n\n{closing}")
+    typer.echo(f"{tables(params)}\n\n{closing}")
 
 
 @app.command()
@@ -115,7 +115,7 @@ def show() -> None:
     """Print the suite's main tables and say where the rest is."""
     from bench.runs.show import show as tables
 
-    typer.echo(tables(load_params().suite))
+    typer.echo(tables(load_params()))
 
 
 @app.command()
@@ -181,8 +181,8 @@ def published() -> None:
 @app.command()
 def failures() -> None:
     """List the stages that failed and have not succeeded since, and why."""
-    for stage, reason in failed_stages().items():
-        typer.echo(f"{stage} failed: {reason}")
+    lines = [f"{stage} failed: {reason}" for stage, reason in failed_stages().items()]
+    typer.echo("\n".join(lines) or "no stage has failed")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ before it.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -62,13 +63,16 @@ def tried(params: Params, key: str) -> list[list[str | float]]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="+", metavar="CELL", help="a key of the section `cells` in params.yaml")
+    keys = parser.parse_args().cells
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         params = load_params()
-        for key in sys.argv[1:]:
+        for key in keys:
             if key not in params.cells:
                 raise UserError(one_of("cell", key, params.cells))
-        found = [row for key in sys.argv[1:] for row in tried(params, key)]
+        found = [row for key in keys for row in tried(params, key)]
     except UserError as error:
         sys.exit(str(error))
     print(tabulate(found, HEADERS, floatfmt=",.1f"))

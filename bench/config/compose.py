@@ -39,6 +39,8 @@ def compose(suite: str, overrides: Sequence[str] = (), force: bool = False) -> s
     if PARAMS.exists() and not force:
         _refuse_if_edited(read_text(PARAMS))
     named = yaml.safe_load(body).get("suite")
+    if isinstance(named, dict):
+        raise UserError(f"conf/suite/{suite}.yaml must begin with the line `# @package _global_`")
     if named != suite:
         raise UserError(f"conf/suite/{suite}.yaml says suite: {named!r}; it must be {suite!r}, like its file name")
     parse_section(Params, body, f"conf/ for suite {suite}")
@@ -147,6 +149,11 @@ def _refuse_if_edited(text: str) -> None:
         raise UserError(f"{error}; it was edited by hand: correct it, or compose with --force to drop it") from error
     if origin.same:
         return
+    if not origin.current:
+        raise UserError(
+            "params.yaml was edited by hand and names no suite of conf/; correct it, or compose with --force to replace"
+            " it"
+        )
     first, _, body = text.partition("\n")
     written = body if first.startswith("#") else text
     written = written.split("\n", 1)[1] if written.startswith(OVER) else written

@@ -155,8 +155,23 @@ def one_line(error: ValidationError) -> str:
     return f"{place + ': ' if place else ''}{message}{given}{more}"
 
 
+PLAIN = {
+    "missing": "is missing",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+}
+
+
 def _plain(kind: str, message: str) -> str:
     """Say in plain words what pydantic says in its own."""
+    if kind in PLAIN:
+        return PLAIN[kind]
     if kind == "union_tag_not_found":
         return "key 'source' is missing (allowed: package, folder, hub)"
     return message

@@ -41,10 +41,10 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
         model = DecoderModel.skeleton(weights)
         _check_schemes(params, name, model)
         _check_lengths(params, name, model)
-    later = "".join(_notes(params, keys))
-    later += f"; shapes not checked for every model: {'; '.join(unknown)}" if unknown else ""
+    notes = [*_notes(params, keys), *(f"shapes are not checked yet: {reason}" for reason in unknown)]
     cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
-    return f"params.yaml is valid: suite {params.suite}, {cells} cells: {_few(keys)}{later}"
+    valid = f"params.yaml is valid: suite {params.suite}, {cells} cell{'s' * (cells != '1')}: {_few(keys)}"
+    return "\n".join([valid, *(f"note: {note}" for note in notes)])
 
 
 def _few(keys: Collection[str]) -> str:
@@ -59,7 +59,7 @@ def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
 
     half = [key for key in keys if params.cells[key].precision == "16-mixed"]
     if half and not has_gpu(params.runtime):
-        yield f"; precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {_few(half)}"
+        yield f"precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {_few(half)}"
     if CONF.is_dir() and PARAMS.is_file():
         yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
 
@@ -69,17 +69,17 @@ def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
     try:
         origin = origin_of(text)
     except UserError as error:
-        yield f"; it cannot be compared with conf/: {error}"
+        yield f"params.yaml cannot be compared with conf/: {error}"
         return
     if not origin.current:
-        yield f"; conf/ has no suite {suite!r} that it could be compared with"
+        yield f"conf/ has no suite {suite!r} that it could be compared with"
         return
     compose = f"`python -m bench compose {shlex.join([suite, *overrides_of(text)])}"
     if not origin.same:
         yield (
-            f"; it was edited by hand: move the change into conf/, or {compose} --force` drops it"
+            f"params.yaml was edited by hand: move the change into conf/, or {compose} --force` drops it"
             if origin.by_hand
-            else f"; conf/ has changed since it was composed: {compose}` updates it"
+            else f"conf/ has changed since params.yaml was composed from it; {compose}` takes the change over"
         )
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 
+from bench.config.params import Params
 from bench.report.sections import EFFECT, QUALITY, RECOVERED
-from bench.store.paths import PAGE, TABLE, result_folder
+from bench.store.files import read_json
+from bench.store.paths import PAGE, PROVENANCE, TABLE, result_folder
 from swq.errors import UserError
 
 TABLES = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
 SHOWN = (EFFECT, QUALITY, RECOVERED)  # sections
 
 
-def show(suite: str) -> str:
-    """Return the suite's main tables, and where the rest is.
+def show(params: Params) -> str:
+    """Return the suite's main tables, what of them params.yaml has left behind, and where the rest is.
 
     Raises:
         UserError: the suite has no report yet.
     """
-    path = result_folder(suite) / TABLE
+    folder = result_folder(params.suite)
+    path = folder / TABLE
     if not path.is_file():
         raise UserError(f"there is no {path} yet; `python -m bench run` makes it")
     parts = []
@@ -26,5 +29,23 @@ def show(suite: str) -> str:
         title, _, body = section.partition("\n")
         if title in SHOWN:
             parts += [title, *(table.rstrip() for table in TABLES.findall(body))]
-    where = f"How to read them: docs/reading-a-report.md. Everything else: {path.with_name(PAGE)}"
-    return "\n\n".join([*parts, where])
+    stale = outdated(params)
+    if stale:
+        few = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+        parts.append(f"note: these tables are older than params.yaml; `python -m bench run` runs again: {few}")
+    return "\n\n".join([*parts, f"How to read them: docs/reading-a-report.md. Everything else: {folder / PAGE}"])
+
+
+def outdated(params: Params) -> list[str]:
+    """Return the cells whose numbers in the report were not made and scored with the current params.yaml."""
+    records = read_json(result_folder(params.suite) / PROVENANCE)
+    scored_with = params.scored_with()
+
+    def current(key: str) -> bool:
+        record = records.get(key)
+        if record is None:
+            return False
+        made, scored = record["reconstruct"], record["score"]
+        return made.get("identity") == params.identity(key) and scored["scored_with"] == scored_with
+
+    return [key for key in params.cells if not current(key)]

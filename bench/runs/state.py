@@ -67,7 +67,9 @@ class RunState:
         with self._lock:
             running = {s: (self._clock() - began, read_progress(s)) for s, began in self._started.items()}
             done = sum(f"score@{key}" in self._ended for key in self._keys)
-            parts = [self._cells(done, running), *map(self._stage, running, [state[1] for state in running.values()])]
+            parts = [self._cells(done, running), *(self._stage(stage, state[1]) for stage, state in running.items())]
+            if not running and done < len(self._keys):
+                parts.append("starting")
             left = self._left(running)
             return " · ".join([*parts, *([f"{show_seconds(left)} left"] if left is not None else [])])
 

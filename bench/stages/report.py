@@ -12,7 +12,7 @@ from bench.report.page import page
 from bench.report.plots.files import draw
 from bench.report.tables import TABLES
 from bench.store.files import read_json, write_json
-from bench.store.paths import CELLS, PAGE, TABLE, result_folder
+from bench.store.paths import CELLS, PAGE, PROVENANCE, TABLE, result_folder
 from swq.errors import UserError
 from swq.files import atomic_folder, write_text
 
@@ -61,4 +61,4 @@ def _write_numbers(suite: Measured, folder: Path) -> None:
             write_text(folder / name, text)
     write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in suite.run})
     write_json(folder / CELLS, {key: cell_metrics(params, results, key) for key in results})
-    write_json(folder / "provenance.json", {key: result.records for key, result in results.items()})
+    write_json(folder / PROVENANCE, {key: result.records for key, result in results.items()})

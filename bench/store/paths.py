@@ -20,6 +20,7 @@ ITEMS = "items.jsonl"
 TABLE = "table.md"  # in a suite's results
 PAGE = "report.html"
 CELLS = "cells.json"
+PROVENANCE = "provenance.json"
 
 
 def model_folder(key: str) -> Path:

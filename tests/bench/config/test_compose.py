@@ -66,6 +66,20 @@ def test_params_that_are_no_mapping_count_as_edited(project: Path, text: str) ->
     assert (project / "params.yaml").read_text() == text
 
 
+def test_typo_in_the_suites_name_is_said_and_no_file_is_listed(project: Path) -> None:
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("suite: bundled", "suite: bundle"))
+    with pytest.raises(UserError, match=r"names no suite of conf/; correct it, or compose with --force") as raised:
+        compose("bundled")
+    assert str(raised.value).count("\n") == 0
+
+
+def test_suite_without_its_first_line_is_told_so(project: Path) -> None:
+    (project / "conf/suite/mine.yaml").write_text("suite: mine\n")
+    with pytest.raises(UserError, match=r"conf/suite/mine.yaml must begin with the line `# @package _global_`"):
+        compose("mine")
+
+
 def test_other_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"there is no conf/ here; run from the repository's top folder"):
@@ -96,7 +110,7 @@ def test_settings_go_over_the_suite_and_are_remembered(project: Path) -> None:
     assert "conf/" not in check(params), "what it was composed with is no difference to conf/"
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("limit: 7", "limit: 8"))
-    assert "it was edited by hand" in check(load_params())
+    assert "note: params.yaml was edited by hand" in check(load_params())
     with pytest.raises(UserError, match=r"(?s)edited by hand.*-  limit: 7\n\+  limit: 8"):
         compose("bundled")
     (project / "params.yaml").write_text(text)
@@ -141,4 +155,4 @@ def test_conf_that_changed_is_told_from_an_edit(project: Path) -> None:
     compose("bundled")
     protocol = project / "conf/protocol/quick.yaml"
     protocol.write_text(protocol.read_text().replace("limit: 50", "limit: 7"))
-    assert check(load_params()).count("`python -m bench compose bundled` updates it") == 1
+    assert check(load_params()).count("`python -m bench compose bundled` takes the change over") == 1

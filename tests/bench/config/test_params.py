@@ -117,7 +117,7 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
         (lambda v: v["models"]["tiny"].update(pth="x"), ["models.tiny", "unknown key 'pth'", "'path'?"]),
         (lambda v: v["report"]["baselines"].update({"tiny-rtn": "rtn"}), ["report.baselines.tiny-rtn", "'rtn'"]),
         (lambda v: v["cells"].update({"a.b": v["cells"]["tiny-fp"]}), ["cells", "a.b"]),
-        (lambda v: v.pop("runtime"), ["runtime", "required"]),
+        (lambda v: v.pop("runtime"), ["runtime", "is missing"]),
         (lambda v: seeds(v, 2), ["cells.again: it repeats tiny-omniquant-sw, with the same seed"]),
         (
             lambda v: seeds(v, 3, cell="tiny-omniquant"),

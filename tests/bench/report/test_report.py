@@ -17,7 +17,7 @@ from bench.analysis.rows import measured, rows_of
 from bench.config.labels import labels
 from bench.config.params import Params, load_params
 from bench.report.tables.quality import quality_table
-from bench.runs.show import show
+from bench.runs.show import outdated, show
 from bench.stages.report import report
 from bench.store.files import write_json
 from bench.store.items import Item
@@ -123,11 +123,26 @@ def test_recovery_refuses_different_documents(params: Params) -> None:
 
 def test_report_of_nothing_says_so_in_every_row(params: Params) -> None:
     with pytest.raises(UserError, match=r"no results/tiny/table.md yet; `python -m bench run` makes it"):
-        show(params.suite)
+        show(params)
     report(params)
-    rows = [line for line in show(params.suite).splitlines() if line.startswith(("| FP", "| RTN", "| Omni", "| Tess"))]
+    rows = [line for line in show(params).splitlines() if line.startswith(("| FP", "| RTN", "| Omni", "| Tess"))]
     assert len(rows) == 2 * len(params.cells) and all(re.search(r"\| +not run +\|", row) for row in rows)
     assert "5 of 5 cells were not run" in page()
+
+
+def test_shown_tables_say_what_params_yaml_left_behind(params: Params) -> None:
+    one_task = {"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})}
+    params = params.model_copy(update=one_task)
+    for key in params.cells:
+        write_scores(params, key)
+    report(params)
+    assert outdated(params) == [] and "note:" not in show(params)
+    edited = params.cells["tiny-rtn"].model_copy(update={"scale_dtype": "float32"})
+    changed = params.model_copy(update={"cells": params.cells | {"tiny-rtn": edited, "tiny-new": edited}})
+    assert outdated(changed) == ["tiny-rtn", "tiny-new"]
+    assert "older than params.yaml; `python -m bench run` runs again: tiny-rtn, tiny-new\n" in show(changed)
+    scored = params.model_copy(update={"protocol": params.protocol.model_copy(update={"limit": 4})})
+    assert show(scored).count("tiny-omniquant and 2 more") == 1
 
 
 def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -> None:

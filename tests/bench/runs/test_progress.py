@@ -62,7 +62,7 @@ def test_line_names_the_cell_its_block_and_the_time(
     clock = Clock()
     state = RunState(params, KEYS, clock=clock)
     listen = state.listener()
-    assert state.line() == "0 of 5 cells · 2 min left"
+    assert state.line() == "0 of 5 cells · starting · 2 min left"
     listen("fetch-model@tiny", "running")
     assert state.line() == "0 of 5 cells · fetching model tiny · 2 min left"
     for key in KEYS[:3]:
@@ -117,7 +117,7 @@ def test_end_of_dvc_ends_its_stage(params: Params, even: None) -> None:
 
 
 def test_time_of_an_unknown_model_is_not_made_up(params: Params) -> None:
-    assert RunState(params, KEYS).line() == "0 of 5 cells"
+    assert RunState(params, KEYS).line() == "0 of 5 cells · starting"
 
 
 def test_arithmetic_knows_every_stage(params: Params, tmp_path: Path) -> None:

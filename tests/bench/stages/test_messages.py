@@ -88,14 +88,14 @@ def test_check_tells_what_would_surprise(params: Params, monkeypatch: pytest.Mon
     cells = params.cells | {"tiny-rtn": params.cells["tiny-rtn"].model_copy(update={"precision": "16-mixed"})}
     assert "(or add precision: 32-true): tiny-rtn" in check(params.model_copy(update={"cells": cells}))
     shutil.copytree(ROOT / "conf", "conf")
-    assert check(params).endswith("; conf/ has no suite 'tiny' that it could be compared with")
+    assert check(params).endswith("note: conf/ has no suite 'tiny' that it could be compared with")
     values = tiny_suite.params()
     Path("conf/config.yaml").write_text("defaults: [{suite: tiny}, _self_]\n")
     Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values))
     assert "conf/" not in check(params)
     Path("conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values | {"trainings": {"a": {}}}))
     said = check(params)
-    assert "it was edited by hand: move the change into conf/" in said
+    assert "note: params.yaml was edited by hand: move the change into conf/" in said
     assert said.endswith("`python -m bench compose tiny --force` drops it")
 
 
