@@ -44,55 +44,50 @@ def _run_stage(module: str, function: str, section: str, key: str) -> None:
 
 
 @app.command()
-def fetch_model(key: Key) -> None:
-    """Fetch a model and record its hashes."""
-    _run_stage("fetch", "fetch_model", "models", key)
+def compose(
+    suite: Annotated[str, typer.Argument(help="A file in conf/suite, without .yaml.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings that override it, such as protocol.limit=50 (Hydra's syntax).")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace params.yaml even if it was edited by hand.")] = False,
+) -> None:
+    """Compose params.yaml from conf/ for a suite."""
+    from bench.config.compose import compose as write_params
+
+    typer.echo(write_params(suite, settings or [], force))
 
 
 @app.command()
-def fetch_corpus(key: Key) -> None:
-    """Fetch texts and tasks, and remove calibration passages that overlap with anything scored."""
-    _run_stage("fetch", "fetch_corpus", "corpora", key)
+def check() -> None:
+    """Validate params.yaml in seconds.
+
+    It says too where conf/ has changed since params.yaml was composed."""
+    from bench.preflight.check import check as validate
+
+    typer.echo(validate(load_params()))
 
 
 @app.command()
-def train_model(key: Key) -> None:
-    """Train a small OPT on a corpus's training text. A killed run continues where it stopped."""
-    _run_stage("train", "train_model", "trainings", key)
+def estimate(
+    model: Model = None,
+    scheme: Scheme = None,
+    gpu_gib: Annotated[float, typer.Option(min=1, help="Memory of the GPU, in GiB.")] = 80,
+) -> None:
+    """Estimate GPU hours, memory and disk of the suite or a slice."""
+    from bench.preflight.estimate import estimate as calculate
+    from bench.preflight.seconds import Rates
+    from bench.runs.slices import select
 
-
-@app.command()
-def calibrate(key: Key) -> None:
-    """Choose and tokenize calibration samples."""
-    _run_stage("calibrate", "calibrate", "calibrations", key)
-
-
-@app.command()
-def reconstruct(key: Key) -> None:
-    """Quantize a cell's model block by block. A killed run continues where it stopped."""
-    _run_stage("reconstruct", "reconstruct", "cells", key)
-
-
-@app.command()
-def score(key: Key) -> None:
-    """Score a cell: tasks by lm-eval, perplexity on windows of text."""
-    _run_stage("score", "score", "cells", key)
-
-
-@app.command()
-def report() -> None:
-    """Render the suite's tables and plots from the scores."""
-    with quiet_under_dvc():
-        from bench.stages.report import report as render
-
-        closing = render(load_params())
-    typer.echo(closing)
+    params = load_params()
+    typer.echo(calculate(params, select(params, model, scheme), Rates(capacity=gpu_gib * 2**30)))
 
 
 @app.command()
 def run(model: Model = None, scheme: Scheme = None, jobs: Jobs = 1) -> None:
-    """Run the suite or a slice of it, render the report and print its tables. A killed run continues where it
-    stopped. Cells outside the slice are not changed."""
+    """Run the suite or a slice, and print its tables.
+
+    The suite is that of params.yaml, which is checked first. A killed run continues where it stopped. Cells outside
+    the slice are not changed."""
     from bench.preflight.check import check as validate
     from bench.runs.console import Console
     from bench.runs.run import run as run_cells
@@ -119,43 +114,6 @@ def show() -> None:
 
 
 @app.command()
-def compose(
-    suite: Annotated[str, typer.Argument(help="A file in conf/suite, without .yaml.")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(help="Settings that override it, such as protocol.limit=50 (Hydra's syntax).")
-    ] = None,
-    force: Annotated[bool, typer.Option(help="Replace params.yaml even if it was edited by hand.")] = False,
-) -> None:
-    """Compose params.yaml from conf/ for a suite."""
-    from bench.config.compose import compose as write_params
-
-    typer.echo(write_params(suite, settings or [], force))
-
-
-@app.command()
-def check() -> None:
-    """Validate params.yaml, so that a mistake costs seconds and not hours."""
-    from bench.preflight.check import check as validate
-
-    typer.echo(validate(load_params()))
-
-
-@app.command()
-def estimate(
-    model: Model = None,
-    scheme: Scheme = None,
-    gpu_gib: Annotated[float, typer.Option(min=1, help="Memory of the GPU, in GiB.")] = 80,
-) -> None:
-    """Say what the suite, or a slice of it, will cost: GPU hours, memory, disk."""
-    from bench.preflight.estimate import estimate as calculate
-    from bench.preflight.seconds import Rates
-    from bench.runs.slices import select
-
-    params = load_params()
-    typer.echo(calculate(params, select(params, model, scheme), Rates(capacity=gpu_gib * 2**30)))
-
-
-@app.command()
 def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
 ) -> None:
@@ -171,7 +129,9 @@ def verify(
 
 @app.command()
 def published() -> None:
-    """List contradictions among the published figures that results are compared with."""
+    """List contradictions among published figures.
+
+    They are those of conf/published.yaml, which results are compared with."""
     from bench.published.contradictions import contradictions_page
     from bench.published.figures import load_published
 
@@ -180,9 +140,57 @@ def published() -> None:
 
 @app.command()
 def failures() -> None:
-    """List the stages that failed and have not succeeded since, and why."""
+    """List the stages that failed last, and why."""
     lines = [f"{stage} failed: {reason}" for stage, reason in failed_stages().items()]
     typer.echo("\n".join(lines) or "no stage has failed")
+
+
+@app.command()
+def fetch_model(key: Key) -> None:
+    """Fetch a model and record its hashes."""
+    _run_stage("fetch", "fetch_model", "models", key)
+
+
+@app.command()
+def train_model(key: Key) -> None:
+    """Train a small OPT on a corpus's training text. A killed run continues where it stopped."""
+    _run_stage("train", "train_model", "trainings", key)
+
+
+@app.command()
+def fetch_corpus(key: Key) -> None:
+    """Fetch texts and tasks.
+
+    Calibration passages that overlap with anything scored are removed."""
+    _run_stage("fetch", "fetch_corpus", "corpora", key)
+
+
+@app.command()
+def calibrate(key: Key) -> None:
+    """Choose and tokenize calibration samples."""
+    _run_stage("calibrate", "calibrate", "calibrations", key)
+
+
+@app.command()
+def reconstruct(key: Key) -> None:
+    """Quantize a cell's model block by block. A killed run continues where it stopped."""
+    _run_stage("reconstruct", "reconstruct", "cells", key)
+
+
+@app.command()
+def score(key: Key) -> None:
+    """Score a cell on tasks and text."""
+    _run_stage("score", "score", "cells", key)
+
+
+@app.command()
+def report() -> None:
+    """Render the suite's tables and plots from the scores."""
+    with quiet_under_dvc():
+        from bench.stages.report import report as render
+
+        closing = render(load_params())
+    typer.echo(closing)
 
 
 def main() -> None:
