@@ -33,6 +33,7 @@ from bench.__main__ import app
 from bench.config.cell import Cell
 from bench.config.compose import composed
 from bench.config.preset import with_preset
+from swq.losses import TERMS
 from swq.methods import METHODS
 from tests.support.repository import ROOT
 
@@ -306,6 +307,11 @@ def test_the_suite_to_copy_is_valid(page: str, monkeypatch: pytest.MonkeyPatch) 
         assert Cell.model_validate(with_preset(key, cell)).recipe
     for key, base in suite.get("report", {}).get("baselines", {}).items():
         assert {key, base} <= set(suite["cells"])
+
+
+def test_loss_terms_are_all_listed() -> None:
+    terms = PAGES["docs/configuration.md"].split("terms: ")[1].split("|")[0]
+    assert set(re.findall(r"`(\w+)`", terms)) == set(TERMS)
 
 
 def test_presets_are_all_listed() -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from bench.config.compose import CONF, origin_of, overrides_of
 from bench.config.params import PARAMS, Params
+from bench.config.sources import FolderCorpus
 from bench.preflight.shapes import config_folder
+from bench.prepare.readers import ENDINGS
 from swq.errors import UserError
 
 FEW = 8
@@ -23,10 +25,12 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
     `keys` names the cells that will run; None means all.
 
     Raises:
-        UserError: a scheme does not fit a model, or a text window is longer than a model's context.
+        UserError: a scheme does not fit a model, a text window is longer than a model's context, or a corpus folder
+            lacks a task.
     """
     from swq.models.adapter import DecoderModel
 
+    _check_tasks(params)
     keys = params.cells if keys is None else keys
     unknown = []
     for name in dict.fromkeys(params.cells[key].model for key in keys):
@@ -93,6 +97,15 @@ def _check_schemes(params: Params, name: str, model: DecoderModel) -> None:
                     cell.scheme.group(module.weight)
                 except UserError as error:
                     raise UserError(f"cells.{key}: {linear} of model {name}: {error}") from error
+
+
+def _check_tasks(params: Params) -> None:
+    source = params.corpora[params.protocol.corpus]
+    if not isinstance(source, FolderCorpus) or not source.path.is_dir():
+        return
+    for task in params.protocol.tasks:
+        if not any((source.path / f"{task}{ending}").is_file() for ending in ENDINGS):
+            raise UserError(f"protocol.tasks: corpus folder {source.path} holds no {task}.json (nor {task}.jsonl, ...)")
 
 
 def _check_lengths(params: Params, name: str, model: DecoderModel) -> None:

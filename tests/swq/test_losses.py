@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from swq.errors import UserError
-from swq.losses import Loss, l2, mse, sliced_wasserstein
+from swq.losses import TERMS, Loss, l2, mse, sliced_wasserstein
 
 TOKENS, CHANNELS = 12, 8
 
@@ -119,7 +119,10 @@ def test_mse_averages_over_channels_where_l2_sums() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Loss({"sww": 1.0}), "unknown loss term 'sww'; did you mean 'sw'? (allowed: l2, mse, sw)"),
+        (
+            lambda: Loss({"sww": 1.0}),
+            f"unknown loss term 'sww'; did you mean 'sw'? (allowed: {', '.join(sorted(TERMS))})",
+        ),
         (lambda: Loss({"mse": -0.1}), "loss weight of mse is -0.1; it must be finite and not negative"),
         (lambda: Loss({"sw": float("inf")}), "loss weight of sw is inf; it must be finite and not negative"),
         (lambda: Loss({"sw": float("nan")}), "loss weight of sw is nan; it must be finite and not negative"),

@@ -99,6 +99,14 @@ def test_check_tells_what_would_surprise(params: Params, monkeypatch: pytest.Mon
     assert said.endswith("`python -m bench compose tiny --force` drops it")
 
 
+def test_task_that_the_corpus_folder_lacks_is_named(params: Params, tmp_path: Path) -> None:
+    tiny_suite.write_corpus(tmp_path / "inputs/corpus")
+    check(params)
+    (tmp_path / "inputs/corpus/piqa.json").unlink()
+    with pytest.raises(UserError, match=r"^protocol.tasks: corpus folder inputs/corpus holds no piqa.json"):
+        check(params)
+
+
 def test_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"runtime.device is gpu, but torch sees no GPU"):
