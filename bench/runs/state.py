@@ -8,7 +8,7 @@ from threading import Lock
 
 from bench.config.labels import labels
 from bench.config.params import Params
-from bench.runs.time_left import TimeLeft, expected_seconds, show_seconds
+from bench.runs.time_left import TimeLeft, expected_seconds, made_before, show_seconds
 from bench.store.progress import Progress, forget_progress, read_progress
 from swq.errors import UserError
 
@@ -40,6 +40,7 @@ class RunState:
         self._started: dict[str, float] = {}  # of stages that run
         self._ended: set[str] = set()  # stages
         self._time_left: TimeLeft | None = None
+        self._made = made_before(params, keys)  # now: a stage that runs removes its record
 
     def listener(self) -> Callable[[str, str], None]:
         """Return a listener for one DVC, which runs one stage at a time: an event ends the stage before it."""
@@ -56,6 +57,8 @@ class RunState:
                 if event == "running":
                     forget_progress(stage)
                     self._started[stage] = self._clock()
+                    if self._time_left:
+                        self._time_left.start(stage)
                     current.append(stage)
                 elif event == "skipped":
                     self._forget(stage)
@@ -92,7 +95,10 @@ class RunState:
                 expected = expected_seconds(self._params, self._keys)
             except UserError:
                 return None
-            self._time_left = TimeLeft({s: value for s, value in expected.items() if s not in self._ended})
+            expected = {stage: seconds for stage, seconds in expected.items() if stage not in self._ended}
+            self._time_left = TimeLeft(expected, self._made)
+            for stage in self._started:
+                self._time_left.start(stage)
         return self._time_left.left(running, self._jobs)
 
     def _finish(self, stage: str) -> None:

@@ -10,7 +10,10 @@ from bench.preflight.cost import cost
 from bench.preflight.seconds import CPU, Rates
 from bench.preflight.shapes import shapes_of
 from bench.runtime import has_gpu
+from bench.store.files import read_json
+from bench.store.paths import RECORD, artefact_folder, score_folder
 from bench.store.progress import Progress
+from swq.errors import UserError
 
 STAGES = ("reconstruct", "score")  # of a cell, in order
 BELIEF = 30.0  # seconds of measurement that the arithmetic counts for; short stages are mostly start-up
@@ -29,17 +32,40 @@ def expected_seconds(params: Params, keys: Iterable[str]) -> dict[str, float]:
     return {f"{stage}@{key}": getattr(costs[key], stage) for key in cells for stage in STAGES}
 
 
+def made_before(params: Params, keys: Iterable[str]) -> set[str]:
+    """Return the stages of cells that were made and scored with the current params.yaml, by their records.
+
+    DVC need not run them again, unless the code or an input has changed.
+    """
+    return {f"{stage}@{key}" for key in keys if _is_current(params, key) for stage in STAGES}
+
+
+def _is_current(params: Params, key: str) -> bool:
+    try:
+        made, scored = read_json(artefact_folder(key) / RECORD), read_json(score_folder(key) / RECORD)
+    except UserError:
+        return False
+    return bool(made.get("identity") == params.identity(key) and scored.get("scored_with") == params.scored_with())
+
+
 @dataclass
 class TimeLeft:
     """Expected seconds of stages, corrected by what finished stages took.
 
     Attributes:
         expected: seconds by stage, without stages that are finished or known to be up to date.
+        made: stages that are probably up to date and take no time then; empty as soon as one of them runs after all.
     """
 
     expected: dict[str, float]
+    made: set[str] = field(default_factory=set)
     _taken: dict[str, float] = field(default_factory=dict)  # measured seconds by kind of stage
     _should: dict[str, float] = field(default_factory=dict)  # expected seconds of the same stages
+
+    def start(self, stage: str) -> None:
+        """Note that a stage runs: if it was thought to be up to date, the others that were may run too."""
+        if stage in self.made:
+            self.made.clear()
 
     def finish(self, stage: str, seconds: float) -> None:
         """Note how long a stage took."""
@@ -60,7 +86,11 @@ class TimeLeft:
             running: of each stage that runs, the seconds since it began, and how far it is.
             jobs: how many run at a time.
         """
-        waiting = (seconds * self._factor(stage) for stage, seconds in self.expected.items() if stage not in running)
+        waiting = (
+            seconds * self._factor(stage)
+            for stage, seconds in self.expected.items()
+            if stage not in {*running, *self.made}
+        )
         return (sum(waiting) + sum(self._rest(stage, *state) for stage, state in running.items())) / jobs
 
     def _rest(self, stage: str, elapsed: float, progress: Progress | None) -> float:

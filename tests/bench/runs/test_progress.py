@@ -15,9 +15,10 @@ from bench.preflight import shapes
 from bench.runs import state as run_state
 from bench.runs.console import Console
 from bench.runs.state import RunState
-from bench.runs.time_left import TimeLeft, expected_seconds, show_seconds
+from bench.runs.time_left import TimeLeft, expected_seconds, made_before, show_seconds
+from bench.store.items import Item
 from bench.store.progress import Progress, note_progress, read_progress
-from tests.support import tiny_suite
+from tests.support import scores, tiny_suite
 
 KEYS = ["tiny-fp", "tiny-rtn", "tiny-omniquant", "tiny-omniquant-sw", "tiny-tesseraq-sw"]
 
@@ -134,6 +135,20 @@ def test_measured_kinds_correct_their_own_kind_first() -> None:
     assert left.left({}, 1) == 3 * 60, "no scoring was measured: it is taken to be as slow"
     left.finish("score@a", 0)
     assert left.left({}, 1) == 60 + 15 and left.left({}, 2) == (60 + 15) / 2
+
+
+def test_cells_made_before_take_no_time_unless_one_runs_after_all(params: Params, even: None) -> None:
+    for key in KEYS[1:]:
+        scores.write_scores(params, key, [Item("piqa", 0, "h", 0, (-1.0, -2.0))])
+    assert made_before(params, KEYS) == {f"{stage}@{key}" for key in KEYS[1:] for stage in ("reconstruct", "score")}
+    edited = params.cells["tiny-rtn"].model_copy(update={"scale_dtype": "float32"})
+    state = RunState(params.model_copy(update={"cells": params.cells | {"tiny-rtn": edited}}), KEYS, clock=Clock())
+    assert state.line() == "0 of 5 cells · starting · 40 s left", "two cells of two stages are to be made"
+    listen = state.listener()
+    listen("reconstruct@tiny-fp", "running")
+    assert state.line() == "cell 1 of 5 · FP · starting · 40 s left"
+    listen("reconstruct@tiny-omniquant", "running")  # the code has changed, then
+    assert state.line() == "cell 1 of 5 · OmniQuant · starting · 1 min left"
 
 
 @pytest.mark.parametrize(
