@@ -71,7 +71,7 @@ def test_commands_exist(page: str, command: str) -> None:
         case ["source", file]:
             assert file == ".venv/bin/activate"
         case words:
-            pytest.fail(f"{page} names {words}, of which this test knows nothing")
+            pytest.fail(f"{page} names {words}, which this test does not know")
 
 
 COMPOSED = sorted({c for _, c in COMMANDS if re.match(r"python -m bench compose (?!mine)[a-z0-9]+ \S", c)})

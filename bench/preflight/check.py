@@ -10,7 +10,7 @@ from bench.config.compose import CONF, origin_of, overrides_of
 from bench.config.params import PARAMS, Params
 from bench.config.sources import FolderCorpus
 from bench.preflight.shapes import config_folder
-from bench.prepare.readers import ENDINGS
+from bench.preflight.words import few
 from swq.errors import UserError
 
 FEW = 8
@@ -47,14 +47,8 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
         _check_lengths(params, name, model)
     notes = [*_notes(params, keys), *(f"shapes are not checked yet: {reason}" for reason in unknown)]
     cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
-    valid = f"params.yaml is valid: suite {params.suite}, {cells} cell{'s' * (cells != '1')}: {_few(keys)}"
+    valid = f"params.yaml is valid: suite {params.suite}, {cells} cell{'s' * (cells != '1')}: {few(keys, FEW)}"
     return "\n".join([valid, *(f"note: {note}" for note in notes)])
-
-
-def _few(keys: Collection[str]) -> str:
-    """Return the first names, and how many more there are."""
-    shown = list(keys)[:FEW]
-    return ", ".join(shown) + (f" and {len(keys) - FEW} more" if len(keys) > FEW else "")
 
 
 def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
@@ -63,7 +57,7 @@ def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
 
     half = [key for key in keys if params.cells[key].precision == "16-mixed"]
     if half and not has_gpu(params.runtime):
-        yield f"precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {_few(half)}"
+        yield f"precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {few(half, FEW)}"
     if CONF.is_dir() and PARAMS.is_file():
         yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
 
@@ -103,6 +97,8 @@ def _check_tasks(params: Params) -> None:
     source = params.corpora[params.protocol.corpus]
     if not isinstance(source, FolderCorpus) or not source.path.is_dir():
         return
+    from bench.prepare.readers import ENDINGS  # imports `datasets`, for this case only
+
     for task in params.protocol.tasks:
         if not any((source.path / f"{task}{ending}").is_file() for ending in ENDINGS):
             raise UserError(f"protocol.tasks: corpus folder {source.path} holds no {task}.json (nor {task}.jsonl, ...)")

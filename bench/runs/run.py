@@ -40,12 +40,12 @@ def run(params: Params, keys: list[str], jobs: int, console: Console) -> str:
             broken = _run_at_once(params, keys, jobs, state, console)
         else:
             arguments = ["repro", "--keep-going", *(f"score@{key}" for key in keys)]
-            broken = _watch([Dvc("dvc", arguments, state.listener(), {})], state, console)
+            broken = _watch(Dvc("dvc", arguments, state.listener(), {}), state, console)
         for folder in ("artefacts", "scores"):  # the report depends on them, whether a cell was run or not
             Path(folder).mkdir(exist_ok=True)
         # Alone: the report depends on the folders of all cells, so that DVC would run them all first.
         arguments = ["repro", "--single-item", f"report@{params.suite}"]
-        broken += _watch([Dvc("dvc-report", arguments, state.listener(), {})], state, console)
+        broken += _watch(Dvc("dvc-report", arguments, state.listener(), {}), state, console)
     console.clear()
     if broken:
         notes = [f"{stage}: {reason}" for stage, reason in failures().items()]
@@ -61,7 +61,7 @@ def _run_at_once(params: Params, keys: list[str], jobs: int, state: RunState, co
     (`--single-item`): a DVC that also checked their parents would lock them.
     """
     shared = Dvc("dvc", ["repro", "--keep-going", *_shared(params, keys)], state.listener(), {})
-    broken = _watch([shared], state, console)  # a cell whose inputs could not be made fails by itself
+    broken = _watch(shared, state, console)  # a cell whose inputs could not be made fails by itself
     waiting, free = list(keys), _environments(jobs)
     running: dict[str, tuple[Dvc, Environment]] = {}
     with _stopping(lambda: [dvc for dvc, _ in running.values()]):
@@ -81,13 +81,13 @@ def _run_at_once(params: Params, keys: list[str], jobs: int, state: RunState, co
     return broken
 
 
-def _watch(processes: list[Dvc], state: RunState, console: Console) -> list[Dvc]:
-    """Show progress until the processes have ended, and return those that failed."""
-    with _stopping(lambda: processes):
-        while not all(dvc.ended() for dvc in processes):
+def _watch(dvc: Dvc, state: RunState, console: Console) -> list[Dvc]:
+    """Show progress until a DVC has ended, and return it if it failed."""
+    with _stopping(lambda: [dvc]):
+        while not dvc.ended():
             console.progress(state.line())
             time.sleep(TICK)
-    return [dvc for dvc in processes if not dvc.succeeded()]
+    return [] if dvc.succeeded() else [dvc]
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 from bench.config.params import Params
+from bench.preflight.words import few
 from bench.report.sections import EFFECT, QUALITY, RECOVERED
+from bench.runs.current import Record, is_current
 from bench.store.files import read_json
 from bench.store.paths import PAGE, PROVENANCE, TABLE, result_folder
 from swq.errors import UserError
 
-TABLES = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
+MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
 SHOWN = (EFFECT, QUALITY, RECOVERED)  # sections
 
 
@@ -28,24 +30,18 @@ def show(params: Params) -> str:
     for section in path.read_text(encoding="utf-8").split("\n## ")[1:]:
         title, _, body = section.partition("\n")
         if title in SHOWN:
-            parts += [title, *(table.rstrip() for table in TABLES.findall(body))]
+            parts += [title, *(table.rstrip() for table in MARKDOWN_TABLE.findall(body))]
     stale = outdated(params)
     if stale:
-        few = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
-        parts.append(f"note: these tables are older than params.yaml; `python -m bench run` runs again: {few}")
+        parts.append(
+            f"note: these tables are older than params.yaml; `python -m bench run` runs again: {few(stale, 3)}"
+        )
     return "\n\n".join([*parts, f"How to read them: docs/reading-a-report.md. Everything else: {folder / PAGE}"])
 
 
 def outdated(params: Params) -> list[str]:
     """Return the cells whose numbers in the report were not made and scored with the current params.yaml."""
     records = read_json(result_folder(params.suite) / PROVENANCE)
-    scored_with = params.scored_with()
-
-    def current(key: str) -> bool:
-        record = records.get(key)
-        if record is None:
-            return False
-        made, scored = record["reconstruct"], record["score"]
-        return made.get("identity") == params.identity(key) and scored["scored_with"] == scored_with
-
-    return [key for key in params.cells if not current(key)]
+    missing: dict[str, Record] = {"reconstruct": {}, "score": {}}
+    found = {key: records.get(key, missing) for key in params.cells}
+    return [key for key, of in found.items() if not is_current(params, key, of["reconstruct"], of["score"])]

@@ -40,6 +40,7 @@ class RunState:
         self._started: dict[str, float] = {}  # of stages that run
         self._ended: set[str] = set()  # stages
         self._time_left: TimeLeft | None = None
+        self._tried_after: int | None = None  # so many stages had ended when the models' shapes were last asked for
         self._made = made_before(params, keys)  # now: a stage that runs removes its record
 
     def listener(self) -> Callable[[str, str], None]:
@@ -91,6 +92,9 @@ class RunState:
     def _left(self, running: dict[str, tuple[float, Progress | None]]) -> float | None:
         """Return the seconds that are left; None while a model's shapes are not known."""
         if self._time_left is None:
+            if self._tried_after == len(self._ended):
+                return None  # nothing was made since the last try, which may have asked the hub
+            self._tried_after = len(self._ended)
             try:
                 expected = expected_seconds(self._params, self._keys)
             except UserError:

@@ -9,6 +9,7 @@ from bench.config.params import Params
 from bench.preflight.cost import cost
 from bench.preflight.seconds import CPU, Rates
 from bench.preflight.shapes import shapes_of
+from bench.runs.current import is_current
 from bench.runtime import has_gpu
 from bench.store.files import read_json
 from bench.store.paths import RECORD, artefact_folder, score_folder
@@ -37,15 +38,15 @@ def made_before(params: Params, keys: Iterable[str]) -> set[str]:
 
     DVC need not run them again, unless the code or an input has changed.
     """
-    return {f"{stage}@{key}" for key in keys if _is_current(params, key) for stage in STAGES}
+    return {f"{stage}@{key}" for key in keys if _made_before(params, key) for stage in STAGES}
 
 
-def _is_current(params: Params, key: str) -> bool:
+def _made_before(params: Params, key: str) -> bool:
     try:
         made, scored = read_json(artefact_folder(key) / RECORD), read_json(score_folder(key) / RECORD)
     except UserError:
         return False
-    return bool(made.get("identity") == params.identity(key) and scored.get("scored_with") == params.scored_with())
+    return is_current(params, key, made, scored)
 
 
 @dataclass

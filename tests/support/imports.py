@@ -27,7 +27,7 @@ def module_of(file: str) -> str:
 
 @cache
 def file_of(module: str) -> str | None:
-    """Return the file of a dotted name, or None if it is no module of this repository."""
+    """Return the file of a dotted name, or None if it is not a module of this repository."""
     place = module.replace(".", "/")
     return next((file for file in (f"{place}.py", f"{place}/__init__.py") if (ROOT / file).is_file()), None)
 

@@ -18,6 +18,7 @@ from bench.runs.state import RunState
 from bench.runs.time_left import TimeLeft, expected_seconds, made_before, show_seconds
 from bench.store.items import Item
 from bench.store.progress import Progress, note_progress, read_progress
+from swq.errors import UserError
 from tests.support import scores, tiny_suite
 
 KEYS = ["tiny-fp", "tiny-rtn", "tiny-omniquant", "tiny-omniquant-sw", "tiny-tesseraq-sw"]
@@ -119,6 +120,29 @@ def test_end_of_dvc_ends_its_stage(params: Params, even: None) -> None:
 
 def test_time_of_an_unknown_model_is_not_made_up(params: Params) -> None:
     assert RunState(params, KEYS).line() == "0 of 5 cells · starting"
+
+
+def test_unknown_model_is_asked_for_again_only_after_a_stage(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is drawn twice a second, and a model's shapes may have to be asked for at the hub."""
+    asked = 0
+
+    def unknown(params: Params, keys: list[str]) -> dict[str, float]:
+        nonlocal asked
+        asked += 1
+        raise UserError("the hub cannot be reached")
+
+    monkeypatch.setattr(run_state, "expected_seconds", unknown)
+    state = RunState(params, KEYS, clock=Clock())
+    listen = state.listener()
+    for _ in range(5):
+        state.line()
+    listen("fetch-model@tiny", "running")
+    state.line()
+    assert asked == 1
+    listen("calibrate@tiny-4x32", "running")  # the model is there by now
+    for _ in range(5):
+        state.line()
+    assert asked == 2
 
 
 def test_arithmetic_knows_every_stage(params: Params, tmp_path: Path) -> None:
