@@ -20,7 +20,7 @@ test-fast: setup  ## run the tests that take under a minute together
 	$(RUN) python -m pytest $(TOGETHER) -m "not end_to_end and not slow"
 
 test-long: setup  ## run every test, each command of the pipeline in a fresh interpreter
-	SWQ_TEST_COLD=1 $(RUN) python -m pytest $(TOGETHER)
+	SWQ_TEST_COLD=1 SWQ_FUZZ_EXAMPLES=2000 $(RUN) python -m pytest $(TOGETHER)
 
 check: setup  ## format, lint and types
 	$(RUN) ruff format --check .
@@ -28,7 +28,7 @@ check: setup  ## format, lint and types
 	$(RUN) mypy
 
 clean:  ## remove what the pipeline made, but keep downloads/ and the committed results/
-	rm -rf data artefacts scores .resume .failures .logs .dvc/cache .dvc/tmp
+	rm -rf data artefacts scores .resume .locks .failures .logs .dvc/cache .dvc/tmp
 
 setup: $(BIN)/.installed  ## make .venv with everything installed (two minutes)
 

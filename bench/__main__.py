@@ -12,9 +12,11 @@ from typing import Annotated
 import typer
 
 from bench.config.params import load_params
-from bench.runs.stage_output import quiet_under_dvc
 from bench.store.failures import failures as failed_stages
 from bench.store.failures import note_failure, note_success
+from bench.store.locks import held
+from bench.store.resume import sweep
+from bench.store.stage_output import quiet_under_dvc
 from swq.errors import UserError, one_of
 
 app = typer.Typer(
@@ -26,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+RUN = "run"  # the lock of whatever needs the folder for itself
 Model = Annotated[str | None, typer.Option(help="Only cells of this model.")]
 Scheme = Annotated[str | None, typer.Option(help="Only cells of this scheme, and full precision.")]
 Key = Annotated[str, typer.Argument(help="A key of this stage's section in params.yaml.")]
@@ -39,7 +42,10 @@ def _run_stage(module: str, function: str, section: str, key: str) -> None:
         known = getattr(params, section)
         if key not in known:
             raise UserError(one_of(f"key in {section}", key, known))
-        closing = getattr(importlib.import_module(f"bench.stages.{module}"), function)(params, key)
+        stage = f"{function.replace('_', '-')}@{key}"
+        with held(stage, stage, wait=True):
+            sweep()
+            closing = getattr(importlib.import_module(f"bench.stages.{module}"), function)(params, key)
     typer.echo(closing)
 
 
@@ -54,7 +60,8 @@ def compose(
     """Compose params.yaml from conf/ for a suite."""
     from bench.config.compose import compose as write_params
 
-    typer.echo(write_params(suite, settings or [], force))
+    with held(RUN, "a run, which reads params.yaml as it goes,", wait=False):
+        typer.echo(write_params(suite, settings or [], force))
 
 
 @app.command()
@@ -98,7 +105,8 @@ def run(model: Model = None, scheme: Scheme = None, jobs: Jobs = 1) -> None:
     keys = select(params, model, scheme)
     typer.echo(validate(params, keys))
     try:
-        closing = run_cells(params, keys, jobs, Console())
+        with held(RUN, "a run in this folder", wait=False):
+            closing = run_cells(params, keys, jobs, Console())
     except KeyboardInterrupt:
         typer.echo("\nstopped; the same command continues where it stopped", err=True)
         raise typer.Exit(130) from None
@@ -189,7 +197,10 @@ def report() -> None:
     with quiet_under_dvc():
         from bench.stages.report import report as render
 
-        closing = render(load_params())
+        params = load_params()
+        with held(f"report@{params.suite}", f"the report of {params.suite}", wait=True):
+            sweep()
+            closing = render(params)
     typer.echo(closing)
 
 

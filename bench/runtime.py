@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import warnings
+from importlib.metadata import version
 
 import psutil
 import torch
 from lightning.fabric import Fabric
 
 from bench.config.sections import Runtime
+from bench.store.record import LIBRARIES, processor
 from swq.errors import UserError
 
 FREE_FOR_WEIGHTS = 0.75  # share of a device's free memory; activations need the rest
+# Libraries under torch read these when they are loaded, and torch's own settings do not reach past them.
+FULL_FLOAT32 = {
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
+    "DNNL_DEFAULT_FPMATH_MODE": "STRICT",
+}
 
 
 def has_gpu(runtime: Runtime) -> bool:
@@ -21,10 +29,11 @@ def has_gpu(runtime: Runtime) -> bool:
 
 
 def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
-    """Pin threads and deterministic kernels and return the Fabric that owns the device.
+    """Pin threads, full float32 and deterministic kernels, and return the Fabric that owns the device.
 
     Raises:
-        UserError: a GPU is asked for and there is none.
+        UserError: a GPU is asked for and there is none, or the environment asks for rounded float32 in a way that torch
+            cannot take back.
     """
     if runtime.device == "gpu" and not torch.cuda.is_available():
         raise UserError("runtime.device is gpu, but torch sees no GPU (allowed without one: auto, cpu)")
@@ -33,8 +42,53 @@ def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on NVIDIA GPUs
     torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(True)
+    _pin_float32()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     return Fabric(accelerator=runtime.device, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def _pin_float32() -> None:
+    """Let float32 numbers be multiplied as such on all back ends, not rounded to TF32 or bfloat16 first.
+
+    It takes all three settings. The last one alone leaves a matrix product as TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, which
+    some images set, has made it. And torch refuses to answer its older questions where they contradict the newer ones.
+
+    Raises:
+        UserError: a variable of FULL_FLOAT32 says otherwise.
+    """
+    for name, full in FULL_FLOAT32.items():
+        given = os.environ.get(name) or full
+        if given.upper() != full:
+            raise UserError(
+                f"the environment sets {name}={given}, which may round float32 numbers before they are multiplied:"
+                f" unset it (allowed: {full})"
+            )
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+def machine(fabric_device: torch.device) -> dict[str, str | int]:
+    """Return what of the machine decides a result's bytes, each under a name for people.
+
+    Two GPUs of one model are the same here, so neither an index nor a serial number takes part.
+
+    Args:
+        fabric_device: where the stage computes.
+
+    Returns:
+        the GPU with its compute capability and CUDA, or else the processor with the instructions that torch uses on
+        it; then the number of threads, and the versions of the libraries.
+    """
+    if fabric_device.type == "cuda":
+        chip = {
+            "GPU": torch.cuda.get_device_name(fabric_device),
+            "compute capability": ".".join(map(str, torch.cuda.get_device_capability(fabric_device))),
+            "CUDA": torch.version.cuda or "none",
+        }
+    else:
+        chip = {"processor": processor(), "instruction set": torch.backends.cpu.get_cpu_capability()}
+    return chip | {"threads": torch.get_num_threads()} | {name: version(name) for name in LIBRARIES}
 
 
 def free_memory(device: torch.device) -> int:

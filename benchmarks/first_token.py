@@ -44,7 +44,7 @@ def tried(params: Params, key: str) -> list[list[str | float]]:
     start = torch.tensor([tokenizer.bos_token_id])
 
     def perplexity(beginning: Tensor, rest: Tensor) -> float:
-        losses = token_losses(model, torch.cat([beginning, rest])[None], device)[0, -(len(rest) - 1) :]
+        losses = token_losses(model, torch.cat([beginning, rest]), device)[-(len(rest) - 1) :]
         return float(losses.double().mean().exp())
 
     rows: list[list[str | float]] = []

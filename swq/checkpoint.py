@@ -5,30 +5,26 @@ One safetensors file. For every quantized linear, by its path in the model, it h
     <path>.scale        (out, n_groups), as stored
     <path>.zero_point   flat uint8, packed at n bits each
 and a JSON header: format, version, scheme, shapes, the method, and the SHA-256 of the model that it was made from.
-The file is byte-identical for identical content.
+The file is byte-identical for identical content, and damage is noticed when it is loaded (swq/tensor_file.py).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from swq.errors import UserError
-from swq.files import atomic_path
 from swq.models.weights import Weights
 from swq.quant.affine import QuantizedWeight, Scheme
 from swq.quant.packing import pack, unpack
+from swq.tensor_file import OnDisk, open_tensors, write_tensors
 
 FORMAT = "swq-packed"
-VERSION = 2
+VERSION = 3
 CHANGED = "changed/"  # prefix of tensors that are stored unpacked
 
 
@@ -108,9 +104,9 @@ class Artefact:
         """Read an artefact.
 
         Raises:
-            UserError: the file is missing, truncated, not an artefact, or of another version.
+            UserError: the file is missing, damaged, not an artefact, or of another version.
         """
-        names, header = read_header(path)
+        tensors, header = open_tensors(path)
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is not a {FORMAT} artefact")
         if header.get("version") != VERSION:
@@ -119,8 +115,8 @@ class Artefact:
         try:
             scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
             shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
-            packed = _OnDisk(path, {name: name for name in names if not name.startswith(CHANGED)})
-            changed = _OnDisk(path, {n.removeprefix(CHANGED): n for n in names if n.startswith(CHANGED)})
+            packed = OnDisk(path, {name: name for name in tensors if not name.startswith(CHANGED)})
+            changed = OnDisk(path, {n.removeprefix(CHANGED): n for n in tensors if n.startswith(CHANGED)})
             return cls(header["method"], scheme, header["model_sha256"], shapes, packed, changed)
         except (KeyError, AttributeError, TypeError) as error:
             raise UserError(f"{path} has a damaged header ({error})") from error
@@ -171,59 +167,3 @@ class _Overlay:
         if linear in self.artefact.shapes and linear != path:
             return self.artefact.weight(linear, device).dequantize()
         return self.below.tensor(path, device)
-
-
-@dataclass(frozen=True, eq=False)
-class _OnDisk(Mapping[str, Tensor]):
-    """Tensors of a safetensors file, each read on access, under other names than in the file."""
-
-    path: Path
-    names: dict[str, str]
-
-    def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self.path, framework="pt") as handle:
-            return handle.get_tensor(self.names[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write tensors and a JSON header to a safetensors file, atomically."""
-    with atomic_path(path) as temporary:
-        # One metadata key: safetensors writes several in no fixed order.
-        save_file(tensors, temporary, metadata={"swq": json.dumps(header, sort_keys=True)})
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Invert `write_tensors`.
-
-    Raises:
-        UserError: the file is missing, truncated or not a file of this project.
-    """
-    names, header = read_header(path)
-    return dict(_OnDisk(path, {name: name for name in names})), header
-
-
-def read_header(path: Path) -> tuple[list[str], dict[str, Any]]:
-    """Return the names of a file's tensors, and its JSON header.
-
-    Raises:
-        UserError: as `read_tensors`.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no {path}")
-    try:
-        with safe_open(path, framework="pt") as handle:
-            header = json.loads((handle.metadata() or {})["swq"])
-            if not isinstance(header, dict):
-                raise ValueError("its header is not a mapping")
-            return list(handle.keys()), header
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is truncated or not a file of this project ({error})") from error

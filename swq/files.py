@@ -1,54 +1,114 @@
-"""Writing files and folders so that a reader never sees half of one."""
+"""Writing files and folders so that a reader never sees half of one, also after a crash of the machine."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from swq.errors import UserError
 
+TEMPORARY = ".tmp"  # ends the name of a folder in which something is being written
+OLD = "old"  # in it, the folder that is being replaced
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`, on failure it is removed.
+    """Yield a temporary path; on success its file takes the place of `path`, on failure it is removed.
+
+    The file is on the disk, and not only in the system's memory, before it gets its name.
 
     Raises:
         UserError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _naming_full_disk(path):
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _beside(path) as folder, _naming_full_disk(path):
+        temporary = folder / path.name
+        yield temporary
+        _to_disk(temporary)
+        os.replace(temporary, path)
+        _to_disk(path.parent)
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; on success it takes the place of `folder`, on failure it is removed.
 
-    Its name is fixed, so the next run clears what a killed run left behind.
+    The old folder goes only after the new one is in place. A kill between the two leaves both on the disk, and the next
+    call puts the old one back before it begins.
 
     Raises:
         UserError: the disk is full.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(folder) as temporary, _naming_full_disk(folder):
+        new = temporary / "new"
+        new.mkdir()
+        yield new
+        for path in (*new.rglob("*"), new):
+            _to_disk(path)
+        with suppress(FileNotFoundError):
+            os.replace(folder, temporary / OLD)
+        os.replace(new, folder)
+        _to_disk(folder.parent)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that no other process uses, and remove it afterwards.
+
+    Its owner holds a lock on it, which the system releases when the owner dies, however it dies. So what killed
+    processes left behind can be told from what living ones are writing, in other containers too.
+    """
+    _tidy(path)
+    temporary, handle = _locked(path)
     try:
-        with _naming_full_disk(folder):
-            yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked(path: Path) -> tuple[Path, int]:
+    """Make a temporary folder and lock it."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+        temporary.mkdir()
+        handle = os.open(temporary, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if temporary.exists():  # else another process took it for left behind, before it was locked
+            return temporary, handle
+        os.close(handle)
+
+
+def _tidy(path: Path) -> None:
+    """Remove what killed processes left beside `path`; put a folder back that one had just moved aside."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+        with suppress(FileNotFoundError, BlockingIOError):  # removed meanwhile; its owner is alive
+            handle = os.open(temporary, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if (temporary / OLD).exists() and not path.exists():
+                    os.replace(temporary / OLD, path)
+                shutil.rmtree(temporary, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

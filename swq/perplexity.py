@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from swq.errors import UserError
 
@@ -29,26 +28,23 @@ def text_windows(token_ids: Tensor, seq_len: int, n_windows: int | None) -> Tens
 
 
 @torch.no_grad()
-def token_losses(model: nn.Module, windows: Tensor, device: torch.device) -> Tensor:
-    """Return the negative log-likelihood, in nats, of every token except each window's first.
+def token_losses(model: nn.Module, window: Tensor, device: torch.device) -> Tensor:
+    """Return the negative log-likelihood, in nats, of every token of a window except its first.
 
-    The mean over all of them is the logarithm of the perplexity. Every window has the same number of tokens, so it
+    The mean over all windows is the logarithm of the perplexity. Every window has the same number of tokens, so it
     equals the mean of the windows' means that the GPTQ code takes.
 
     Args:
         model: a causal LM.
-        windows: (n, T) int64.
+        window: (T,) int64.
         device: where the model is.
 
     Returns:
-        (n, T - 1) float32 on the CPU.
+        (T - 1,) float32 on the CPU.
 
     Source: Frantar et al., GPTQ (arXiv 2210.17323), evaluation on raw WikiText2.
     """
-    losses = []
-    for window in tqdm(windows.split(1), desc="perplexity", unit="window"):
-        logits = model(window.to(device), use_cache=False).logits[0, :-1]
-        targets = window[0, 1:].to(device)
-        pieces = zip(logits.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True)
-        losses.append(torch.cat([cross_entropy(part.float(), goal, reduction="none") for part, goal in pieces]).cpu())
-    return torch.stack(losses)
+    logits = model(window[None].to(device), use_cache=False).logits[0, :-1]
+    targets = window[1:].to(device)
+    pieces = zip(logits.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True)
+    return torch.cat([cross_entropy(part.float(), goal, reduction="none") for part, goal in pieces]).cpu()

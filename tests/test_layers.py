@@ -19,7 +19,8 @@ FLOORS = {
     "swq": (
         ("errors", "identity", "seeding"),
         ("files", "losses", "quant", "models", "calibration", "perplexity"),
-        ("checkpoint", "streaming", "methods"),
+        ("tensor_file", "streaming", "methods"),
+        ("checkpoint", "pieces"),
         ("reconstruct",),
     ),
     "bench": (

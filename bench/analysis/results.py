@@ -11,7 +11,8 @@ import numpy as np
 
 from bench.analysis.recovery import Array
 from bench.config.params import Params
-from bench.store.files import read_json
+from bench.store.checksums import check
+from bench.store.files import read_json, read_mapping
 from bench.store.items import Item, read_items
 from bench.store.paths import ITEMS, LOSSES, RECORD, SUMMARY, artefact_folder, score_folder, token_losses_file
 from swq.errors import UserError
@@ -35,6 +36,11 @@ class CellResult:
     def diverged(self) -> bool:
         """Whether some measured number is not finite; then the cell is not compared with others."""
         return self.summary["diverged"]
+
+    @property
+    def retried_blocks(self) -> list[str]:
+        """Blocks that were trained a second time at a lower rate than the recipe's, as their loss was not finite."""
+        return list(self.records["reconstruct"].get("retried_blocks", {}))
 
     @property
     def mean_accuracy(self) -> float | None:
@@ -83,11 +89,13 @@ def _load(params: Params, key: str) -> CellResult | None:
     scores, artefacts = score_folder(key), artefact_folder(key)
     if not (scores / SUMMARY).is_file() or not (artefacts / RECORD).is_file():
         return None
-    records = {"reconstruct": read_json(artefacts / RECORD), "score": read_json(scores / RECORD)}
+    records = {"reconstruct": read_mapping(artefacts / RECORD), "score": read_mapping(scores / RECORD)}
     if records["reconstruct"].get("identity") != params.identity(key):
         return None  # the cell was edited since
-    if records["score"]["scored_with"] != params.scored_with():
+    if records["score"].get("scored_with") != params.scored_with():
         return None  # the protocol was edited since
+    check(artefacts, [RECORD, LOSSES])
+    check(scores)
     with (artefacts / LOSSES).open(newline="") as handle:
         losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
     summary = read_json(scores / SUMMARY)

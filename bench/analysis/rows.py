@@ -54,6 +54,11 @@ class Row:
     def n_diverged(self) -> int:
         return sum(result.diverged for result in self.results)
 
+    @property
+    def retried(self) -> list[str]:
+        """Which blocks of which cells were not trained as the recipe says, for people."""
+        return [f"{r.key}: block {', '.join(r.retried_blocks)}" for r in self.results if r.retried_blocks]
+
     def perplexity(self, text: str) -> Spread | None:
         """Return the perplexity on a text; None if it was not run or diverged with some seed."""
         return self._spread(lambda result: result.summary["perplexity"][text])

@@ -42,8 +42,7 @@ class ModelRecord:
         Raises:
             UserError: the folder holds no safetensors or no tokenizer.
         """
-        tensors = sorted(weights.glob("*.safetensors"))
-        tokenizer = sorted(p for name in ("tokenizer*", "vocab*", "merges*") for p in weights.glob(name))
+        tensors, tokenizer = _weights(weights), _tokenizer(weights)
         if not tensors:
             raise UserError(f"model {str(weights)!r} holds no *.safetensors")
         if not tokenizer:
@@ -52,7 +51,11 @@ class ModelRecord:
 
     @classmethod
     def load(cls, key: str) -> ModelRecord:
-        return cls(**read_json(model_folder(key) / MODEL))
+        path = model_folder(key) / MODEL
+        try:
+            return cls(**read_json(path))
+        except TypeError as error:
+            raise UserError(f"{path} is damaged ({error}); remove {path.parent} and fetch the model again") from error
 
     @property
     def folder(self) -> Path:
@@ -67,6 +70,35 @@ class ModelRecord:
 
         return cached_hub_model(*self.weights.removeprefix(HUB).split("@"))
 
+    def check_weights(self, key: str) -> None:
+        """Hash configuration and weights again, before anything is computed from them.
+
+        Raises:
+            UserError: they are not those that were fetched.
+        """
+        self._check(
+            key, "config.json or the weights", [self.folder / "config.json", *_weights(self.folder)], self.sha256
+        )
+
+    def check_tokenizer(self, key: str) -> None:
+        """Hash the tokenizer's files again.
+
+        Raises:
+            UserError: they are not those that were fetched.
+        """
+        self._check(key, "the tokenizer", _tokenizer(self.folder), self.tokenizer_sha256)
+
+    def _check(self, key: str, what: str, files: list[Path], fetched: str) -> None:
+        try:
+            found = _digest(files)
+        except OSError as error:
+            raise UserError(f"model {key}: {error.filename} cannot be read: {error.strerror}") from error
+        if found != fetched:
+            raise UserError(
+                f"model {key}: {what} in {self.folder} changed since the model was fetched, or are damaged; if the"
+                f" change is meant, `dvc repro --force --single-item fetch-model@{key}` takes it"
+            )
+
     def save(self, folder: Path) -> None:
         write_json(folder / MODEL, asdict(self))
 
@@ -80,6 +112,14 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, passages: list[str]) -> list[in
     """Return the tokens of all passages as one text, joined by a blank line, with the tokenizer's own start token."""
     # Often longer than the model's context on purpose; the warning about that would mislead.
     return tokenizer("\n\n".join(passages), verbose=False)["input_ids"]
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _tokenizer(folder: Path) -> list[Path]:
+    return sorted(path for name in ("tokenizer*", "vocab*", "merges*") for path in folder.glob(name))
 
 
 def _digest(files: list[Path]) -> str:

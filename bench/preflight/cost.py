@@ -8,7 +8,13 @@ from bench.config.cell import Cell
 from bench.config.params import Params
 from bench.config.protocol import Protocol
 from bench.config.tasks import TASKS
-from bench.preflight.bytes import cell_disk_bytes, host_bytes, reconstruct_device_bytes, score_device_bytes
+from bench.preflight.bytes import (
+    artefact_bytes,
+    cell_disk_bytes,
+    host_bytes,
+    reconstruct_device_bytes,
+    score_device_bytes,
+)
 from bench.preflight.seconds import Rates, reconstruct_seconds, score_seconds
 from bench.preflight.shapes import Shapes
 from bench.preflight.workload import work_of
@@ -28,6 +34,7 @@ class Cost:
         reconstruct_device: bytes, peak of GPU memory while reconstructing.
         score_device: the same while scoring, all weights on the card.
         disk: bytes that stay on disk.
+        resume: bytes of the finished blocks, which stay on disk beside the artefact until that is stored.
     """
 
     reconstruct: float
@@ -36,6 +43,7 @@ class Cost:
     reconstruct_device: float
     score_device: float
     disk: float
+    resume: float
 
 
 def cost(params: Params, cell: Cell, shapes: Shapes, rates: Rates) -> Cost:
@@ -50,6 +58,7 @@ def cost(params: Params, cell: Cell, shapes: Shapes, rates: Rates) -> Cost:
         reconstruct_device=reconstruct_device_bytes(shapes, work),
         score_device=score_device_bytes(shapes, seq_len, protocol.batch_size, 2 if half else 4),
         disk=cell_disk_bytes(shapes, work),
+        resume=artefact_bytes(shapes, work),
     )
 
 

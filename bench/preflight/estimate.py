@@ -48,7 +48,7 @@ def estimate(params: Params, keys: Iterable[str], rates: Rates = Rates()) -> str
             " 128 x 2048 tokens, 20 epochs, half precision, one A100-80G); there is no published time for TesseraQ.",
             _assumed(rates),
             _cells_table(params, costs),
-            _disk_table(fetched, sum(c.disk for c in costs.values())),
+            _disk_table(fetched, sum(c.disk for c in costs.values()), max(c.resume for c in costs.values())),
         ]
     )
 
@@ -93,10 +93,11 @@ def _numbers(costs: list[Cost]) -> list[str]:
     return [str(len(costs)), *(f"{value:.2f}" for value in hours), *(f"{value / GIB:.1f}" for value in sizes)]
 
 
-def _disk_table(fetched: dict[str, float], made: float) -> str:
+def _disk_table(fetched: dict[str, float], made: float, resume: float) -> str:
     rows = [[name, f"{size / GIB:.1f}"] for name, size in fetched.items()]
     rows += [["artefacts and scores, as above", f"{made / GIB:.1f}"]]
-    rows += [["total", f"{(sum(fetched.values()) + made) / GIB:.1f}"]]
+    rows += [["finished blocks of the cell that is being made (the largest)", f"{resume / GIB:.1f}"]]
+    rows += [["total", f"{(sum(fetched.values()) + made + resume) / GIB:.1f}"]]
     return Table(rows, ["on disk", "GiB"], left=1).markdown()
 
 

@@ -118,7 +118,10 @@ def _finding(name: str, claim: Claim, scheme: str, recovered: Recovery | None, w
 def _mismatch(
     params: Params, keys: SeedGroup, claims: Claims, results: dict[str, CellResult], registry: Registry
 ) -> str | None:
-    """Name a perplexity behind a row that differs from the published one; None if none of those that were run does.
+    """Name what of a row was not made as published; None if nothing was.
+
+    It is a block that was not trained as the recipe says, or a perplexity behind the row that differs from the
+    published one.
 
     Behind a row are its model's full precision, RTN at its scheme, and its own bases. Where sources disagree, it is
     enough to agree with one.
@@ -127,6 +130,9 @@ def _mismatch(
     source = params.models[cell.model]
     assert isinstance(source, HubModel), "claims are about models on the hub"
     bases = {params.report.baselines[key] for key in keys}
+    for key in (*keys, *sorted(bases)):
+        if key in results and (blocks := results[key].retried_blocks):
+            return f"{key}: block {', '.join(blocks)} was trained again at a lower rate than the recipe's"
     for other, result in results.items():
         anchor = params.cells[other]
         name = anchor.method_name
@@ -173,7 +179,8 @@ def _page(claims: Claims, findings: list[Finding]) -> str:
             " the claimed range. *Smaller* or *larger than claimed*: it is above 0, but outside the range."
             " *Contradicted*: it is at or below 0, or it contains 0 and ends below the range. *Inconclusive*: it"
             " contains 0 and reaches into the range. *Withheld*: there is no share. *Protocol mismatch* replaces any of"
-            " these if full precision, RTN or the row's base misses its published perplexity."
+            " these if full precision, RTN or the row's base misses its published perplexity, or if a block was not"
+            " trained as the recipe says."
             " *Needed* is the factor by which items and seeds must grow for a clear verdict.",
             *claims.assumptions,
             f"Not stated by the source: {unknown}.",

@@ -9,6 +9,7 @@ from bench.render.table import Table
 from bench.report.plots import PLOTS
 from bench.report.sections import SECTIONS
 from bench.report.tables import TABLES
+from bench.report.tables.columns import RETRIED
 
 
 def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image]) -> list[Part]:
@@ -28,6 +29,7 @@ def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image])
         "## About these numbers",
         *measured.params.report.notes,
         *_diverged(measured),
+        *_retried(measured),
         "Made by `python -m bench run`. All files are in this page's folder. The unrounded numbers of every cell are"
         " in `cells.json`, those of every row in `metrics.json`. Commit, versions and machine are in"
         " `provenance.json`.",
@@ -69,3 +71,13 @@ def _diverged(measured: Measured) -> list[str]:
         if row.n_diverged
     ]
     return [f"Diverged, and left out of all comparisons: {', '.join(named)}."] if named else []
+
+
+def _retried(measured: Measured) -> list[str]:
+    named = [cell for row in measured.rows for cell in row.retried]
+    if not named:
+        return []
+    return [
+        f"{RETRIED} departs from its recipe: a loss became NaN or infinite, and the block was trained again from its"
+        f" start at lower learning rates ({'; '.join(named)}). `record.json` of the cell says more."
+    ]

@@ -4,24 +4,49 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from bench.config.protocol import Protocol
 from bench.config.tasks import TASKS
-from bench.store.items import Item
+from bench.store.items import Item, item_of
 from bench.store.paths import task_file
+from bench.store.resume import State
 from swq.errors import UserError
 
 if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+OpenModel = Callable[[], "PreTrainedModel"]
 
 
 def score_tasks(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol, corpus: Path
+    open_model: OpenModel,
+    tokenizer: PreTrainedTokenizerBase,
+    protocol: Protocol,
+    corpus: Path,
+    state: State,
+    on_task: Callable[[], object] = lambda: None,
 ) -> tuple[list[Item], dict[str, Any]]:
-    """Score a model on the protocol's tasks, 0-shot.
+    """Score a model on the protocol's tasks, 0-shot, one task after another.
+
+    No batch holds documents of two tasks, so that a task's numbers do not depend on whether another one was scored in
+    the same run.
+
+    Args:
+        open_model: returns the model; called only if some task is not in `state`.
+        tokenizer: its tokenizer.
+        protocol: which tasks, and how.
+        corpus: the folder that holds their documents.
+        state: keeps finished tasks.
+        on_task: called after every task.
 
     Returns:
         the items, task by task in the split's order, and the version of each task.
@@ -30,39 +55,60 @@ def score_tasks(
         UserError: a task has no data or another version, or a document has no valid answer: lm-eval would count it as
             wrong.
     """
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
+    items: list[Item] = []
+    versions: dict[str, Any] = {}
+    with TemporaryDirectory() as temporary:
+        tasks = cache(lambda: _load_tasks(Path(temporary), protocol, corpus))
+        language_model = cache(lambda: _language_model(open_model(), tokenizer, protocol))
+        for name in protocol.tasks:
+            _, facts = state.piece(f"task_{name}", partial(_score_task, name, tasks, language_model, protocol.limit))
+            items += map(item_of, facts["items"])
+            versions[name] = facts["version"]
+            on_task()
+    return items, versions
 
-    language_model = HFLM(
+
+def _language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol) -> HFLM:
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(
         pretrained=model,
         tokenizer=tokenizer,
         batch_size=protocol.batch_size,
         add_bos_token=protocol.add_bos_token,
         softmax_dtype="float32",  # sums of half-precision logarithms would be off by as much as methods differ
     )
-    with TemporaryDirectory() as temporary:
-        for name in protocol.tasks:
-            _write_definition(Path(temporary), name, corpus)
-        manager = TaskManager(include_path=temporary, include_defaults=False)
-        tasks = manager.load(list(protocol.tasks))["tasks"]
-        _check_versions(tasks, protocol.task_versions)
-        golds = {name: _golds(name, task, protocol.limit) for name, task in tasks.items()}
-        results = simple_evaluate(
-            model=language_model,
-            tasks=list(tasks.values()),
-            num_fewshot=0,
-            limit=protocol.limit,
-            bootstrap_iters=0,
-            log_samples=True,
-            task_manager=manager,
-        )
-    items = [
-        _item(name, sample, golds[name])
-        for name in protocol.tasks
-        for sample in sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
-    ]
-    return items, {name: results["versions"][name] for name in protocol.tasks}
+
+
+def _load_tasks(folder: Path, protocol: Protocol, corpus: Path) -> dict[str, dict[str, Any]]:
+    """Return each task as lm-eval loads it, after checking all of them."""
+    from lm_eval.tasks import TaskManager
+
+    for name in protocol.tasks:
+        _write_definition(folder, name, corpus)
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    loaded = {name: manager.load([name]) for name in protocol.tasks}
+    _check_versions({name: found["tasks"][name] for name, found in loaded.items()}, protocol.task_versions)
+    for name, found in loaded.items():
+        _golds(name, found["tasks"][name], protocol.limit)
+    return loaded
+
+
+def _score_task(
+    name: str,
+    tasks: Callable[[], dict[str, dict[str, Any]]],
+    language_model: Callable[[], HFLM],
+    limit: int | None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the items of one task as JSON would hold them, and its version."""
+    from lm_eval.evaluator import evaluate
+
+    loaded = tasks()[name]
+    golds = _golds(name, loaded["tasks"][name], limit)
+    results: Any = evaluate(language_model(), loaded, limit=limit, bootstrap_iters=0, log_samples=True)
+    samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
+    items = [asdict(_item(name, sample, golds)) for sample in samples]
+    return {}, {"items": items, "version": results["versions"][name]}
 
 
 def _write_definition(folder: Path, name: str, corpus: Path) -> None:
@@ -81,6 +127,7 @@ def _write_definition(folder: Path, name: str, corpus: Path) -> None:
         "training_split": None,
         "validation_split": task.split if task.split == "validation" else None,
         "test_split": task.split if task.split == "test" else None,
+        "num_fewshot": 0,
     }
     (folder / f"{name}.yaml").write_text(json.dumps(definition), encoding="utf-8")  # JSON is YAML
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 from bench.config.params import Params
 from bench.inputs.models import ModelRecord
 from bench.inputs.texts import Text, calibration_samples
+from bench.store.checksums import check
 from bench.store.files import read_json
-from bench.store.paths import MANIFEST, calibration_file, corpus_folder
-from swq.checkpoint import write_tensors
+from bench.store.paths import MANIFEST, calibration_file, corpus_folder, used_of
 from swq.files import atomic_folder
+from swq.tensor_file import write_tensors
 
 
 def calibrate(params: Params, key: str) -> str:
     """Make data/calibrations/KEY/tokens.safetensors: (n, seq_len) int64. Its header names what decided them."""
     settings = params.calibrations[key]
     record = ModelRecord.load(settings.model)
-    text = Text(corpus_folder(settings.corpus), settings.text, record.tokenizer())
-    manifest = read_json(corpus_folder(settings.corpus) / MANIFEST)
+    record.check_tokenizer(settings.model)
+    corpus = corpus_folder(settings.corpus)
+    check(corpus, used_of(corpus, [settings.text]))
+    text = Text(corpus, settings.text, record.tokenizer())
+    manifest = read_json(corpus / MANIFEST)
     tokens = calibration_samples(text, settings)
     header = settings.model_dump() | {
         "text_sha256": manifest["texts"][settings.text],

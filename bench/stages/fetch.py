@@ -8,6 +8,7 @@ from bench.config.params import Params
 from bench.config.sources import FolderModel, HubCorpus, HubModel, PackagedModel
 from bench.inputs.models import HUB, ModelRecord
 from bench.prepare.packages import scratch
+from bench.store.checksums import seal
 from bench.store.paths import corpus_folder, model_folder
 from swq.files import atomic_folder
 
@@ -37,11 +38,13 @@ def fetch_corpus(params: Params, key: str) -> str:
     if isinstance(source, HubCorpus):
         with atomic_folder(corpus_folder(key)) as folder:
             manifest = write_hub_corpus(source, folder)
+            seal(folder)
         return f"corpus {key}: {manifest['passages']}, {manifest['records']}"
     with scratch() as cache:
         corpus = read_corpus(source, cache)
         with atomic_folder(corpus_folder(key)) as folder:
             manifest = write_corpus(corpus, folder)
+            seal(folder)
     removed = manifest["calibration_passages_removed_for_overlap_with"]
     return f"corpus {key}: {manifest['passages']}, removed for overlap: {removed}"
 

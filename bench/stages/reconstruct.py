@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-import torch
 from torch import Tensor
 
-import swq
 from bench import runtime
 from bench.config.params import Params
 from bench.inputs.models import ModelRecord
-from bench.store.paths import LEARNED, LOSSES, QUANTIZED, RECORD, RESUME, artefact_folder, calibration_file
+from bench.store.checksums import seal
+from bench.store.code import code_of
+from bench.store.paths import LEARNED, LOSSES, QUANTIZED, RECORD, artefact_folder, calibration_file
 from bench.store.progress import note_progress
 from bench.store.record import timed_record
-from swq.checkpoint import Artefact, read_tensors, write_tensors
+from bench.store.resume import State
+from bench.store.stage_output import say
+from swq.checkpoint import Artefact
 from swq.files import atomic_path, sha256_file
-from swq.identity import fingerprint
 from swq.models.adapter import DecoderModel
 from swq.reconstruct.recipe import Recipe
-from swq.reconstruct.resume import BlockRecord, ResumeFolder
+from swq.reconstruct.resume import BlockRecord
+from swq.reconstruct.runner import SLOWER
 from swq.reconstruct.runner import reconstruct as walk
+from swq.tensor_file import read_tensors, write_tensors
 
 
 def reconstruct(params: Params, key: str) -> str:
@@ -33,35 +38,59 @@ def reconstruct(params: Params, key: str) -> str:
     folder = artefact_folder(key)
     fabric = runtime.start(params.runtime, cell.precision)
     model_record = ModelRecord.load(cell.model)
+    model_record.check_weights(cell.model)
     tokens_file = calibration_file(cell.calibration)
     calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.needs_calibration else None
-    decides = {
-        "made_with": params.made_with(key),
-        "model_sha256": model_record.sha256,
-        "calibration_sha256": sha256_file(tokens_file),
+    inputs = {"model_sha256": model_record.sha256, "calibration_sha256": sha256_file(tokens_file)}
+    state = State(
+        f"reconstruct@{key}",
+        {
+            "settings": params.made_with(key),
+            **inputs,
+            "machine": runtime.machine(fabric.device),
+            "code": code_of("reconstruct", method_name=cell.method_name),
+        },
+    )
+    facts: dict[str, Any] = {
+        "identity": params.identity(key),
+        "preset": cell.preset,
+        "seed": cell.seed,
+        "device": str(fabric.device),
     }
-    facts = {"identity": params.identity(key), "preset": cell.preset, "seed": cell.seed, "device": str(fabric.device)}
-    resume = ResumeFolder(RESUME, _resume_name(str(fabric.device), decides))
-    with timed_record(folder / RECORD, cell=key, **facts, **decides) as record:
+    facts |= {"made_with": params.made_with(key), **inputs}
+    with timed_record(folder / RECORD, state, cell=key, **facts) as record:
         model = DecoderModel.open(model_record.folder)
-        blocks = []
-        for block in walk(fabric, model, cell.recipe, calibration, resume):
-            blocks.append(block)
-            note_progress(f"block {len(blocks)} of {len(model.blocks)}", len(blocks), len(model.blocks))
+        blocks = _blocks(walk(fabric, model, cell.recipe, calibration, state.pieces), state, len(model.blocks))
         artefact = _artefact(cell.method_name, cell.recipe, model_record.sha256, blocks)
         artefact.save(folder / QUANTIZED)
         write_tensors(folder / LEARNED, _merged(b.learned for b in blocks), {"cell": key})
         epochs = [] if calibration is None else cell.method.epoch_lengths(len(calibration))
         _write_losses(folder / LOSSES, blocks, epochs)
         record["bits_per_weight"] = artefact.bits_per_weight()
-    resume.remove()
+        record["retried_blocks"] = {str(index): block.retried for index, block in enumerate(blocks) if block.retried}
+    seal(folder, (QUANTIZED, LEARNED, LOSSES, RECORD))
+    state.made(folder / RECORD)
     return f"cell {key}: {artefact.bits_per_weight() or 32:.3f} bits per weight in {folder}"
 
 
-def _resume_name(device: str, decides: Mapping[str, object]) -> str:
-    """Name everything that decides the result, the code and the number of threads included."""
-    code = [(path.name, sha256_file(path)) for path in sorted(Path(swq.__file__).parent.rglob("*.py"))]
-    return fingerprint([device, torch.get_num_threads(), torch.__version__, decides, code])[:32]
+def _blocks(walk: Iterator[BlockRecord], state: State, n_blocks: int) -> list[BlockRecord]:
+    """Return the records of all blocks, and say meanwhile how far it is, and where it goes on."""
+    finished = len(state.pieces.names())
+    if finished:
+        where = f"continues from block {finished + 1} of" if finished < n_blocks else "had finished all"
+        say(f"{state.stage} {where} {n_blocks} blocks")
+    blocks: list[BlockRecord] = []
+    began = time.perf_counter()
+    for block in walk:
+        if block.resumed:  # it counts as long as it took when it was made, and not as long as reading it back
+            state.seconds += block.seconds - (time.perf_counter() - began)
+        elif block.retried:
+            say(f"{state.stage}: {block.retried}; the block was trained again at {SLOWER} times the learning rate")
+        blocks.append(block)
+        state.peak()
+        note_progress(f"block {len(blocks)} of {n_blocks}", len(blocks), n_blocks)
+        began = time.perf_counter()
+    return blocks
 
 
 def _artefact(method: str, recipe: Recipe, model_sha256: str, blocks: list[BlockRecord]) -> Artefact:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
+from functools import cache
+from itertools import count
 from statistics import fmean
 from typing import Any
 
 from bench.config.params import Params
 from bench.config.protocol import Protocol
+from bench.store.checksums import check, seal
+from bench.store.code import code_of
 from bench.store.files import read_json, write_json
 from bench.store.items import Item, write_items
-from bench.store.paths import ITEMS, MANIFEST, RECORD, SUMMARY, corpus_folder, score_folder
+from bench.store.paths import (
+    ITEMS,
+    MANIFEST,
+    QUANTIZED,
+    RECORD,
+    SUMMARY,
+    artefact_folder,
+    corpus_folder,
+    score_folder,
+    used_of,
+)
 from bench.store.progress import note_progress
 from bench.store.record import timed_record
-from swq.files import atomic_folder
+from bench.store.resume import State
+from bench.store.stage_output import say
+from swq.files import atomic_folder, sha256_file
 from swq.identity import fingerprint
 
 
@@ -28,19 +44,40 @@ def score(params: Params, key: str) -> str:
     from bench.scoring.model import open_model
     from bench.scoring.perplexity import write_token_losses
 
-    fabric, protocol = runtime.start(params.runtime), params.protocol
+    fabric, protocol, model_key = runtime.start(params.runtime), params.protocol, params.cells[key].model
     corpus = corpus_folder(protocol.corpus)
+    check(corpus, used_of(corpus, protocol.perplexity.texts, protocol.tasks))
+    check(artefact_folder(key), [QUANTIZED])
     manifest = read_json(corpus / MANIFEST)
-    model_record = ModelRecord.load(params.cells[key].model)
+    model_record = ModelRecord.load(model_key)
+    model_record.check_weights(model_key)
+    model_record.check_tokenizer(model_key)
     tokenizer = model_record.tokenizer()
+    state = State(
+        f"score@{key}",
+        {
+            "settings": params.scored_with(),
+            "artefact_sha256": sha256_file(artefact_folder(key) / QUANTIZED),
+            "model_sha256": model_record.sha256,
+            "tokenizer_sha256": model_record.tokenizer_sha256,
+            "corpus": manifest,
+            "machine": runtime.machine(fabric.device),
+            "code": code_of("score"),
+        },
+    )
+    if finished := len(state.pieces.names()):
+        say(f"{state.stage} continues: {finished} windows and tasks were finished")
+    opened = cache(lambda: open_model(model_record, key, protocol.dtype, fabric.device))
     with atomic_folder(score_folder(key)) as folder:
         facts = {"device": str(fabric.device), "corpus": manifest, "scored_with": params.scored_with()}
-        with timed_record(folder / RECORD, cell=key, **facts) as record:
-            note_progress("texts", 0, 2)
-            model = open_model(model_record, key, protocol.dtype, fabric.device)
-            perplexities = write_token_losses(model, tokenizer, corpus, protocol, fabric.device, folder)
-            note_progress("tasks", 1, 2)
-            items, record["task_versions"] = score_tasks(model, tokenizer, protocol, corpus)
+        with timed_record(folder / RECORD, state, cell=key, **facts) as record:
+            done, parts = count(len(protocol.tasks)), 2 * len(protocol.tasks)  # texts take about as long as tasks
+            note_progress("texts", 0, parts)
+            perplexities = write_token_losses(opened, tokenizer, corpus, protocol, fabric.device, state, folder)
+            note_progress("tasks", next(done), parts)
+            items, record["task_versions"] = score_tasks(
+                opened, tokenizer, protocol, corpus, state, lambda: note_progress("tasks", next(done), parts)
+            )
         write_items(folder / ITEMS, items)
         summary = {
             "protocol_sha256": protocol_hash(protocol, manifest, record["task_versions"]),
@@ -50,6 +87,8 @@ def score(params: Params, key: str) -> str:
             "tasks": {task: _task_means([i for i in items if i.task == task]) for task in protocol.tasks},
         }
         write_json(folder / SUMMARY, summary)
+        seal(folder)
+    state.made(score_folder(key))
     shown = ", ".join("diverged" if value is None else f"{value:.2f}" for value in perplexities.values())
     return f"cell {key}: perplexity {shown}, {len(items)} items scored"
 

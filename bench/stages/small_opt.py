@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import logging
 import math
-import pickle
+import time
 import warnings
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor
@@ -25,6 +28,7 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from bench.config.sections import Training
 from bench.inputs.models import tokenize
+from bench.store.resume import State
 from swq.errors import UserError
 from swq.perplexity import text_windows
 from swq.seeding import keyed_generator
@@ -32,6 +36,7 @@ from swq.seeding import keyed_generator
 END_OF_TEXT = "</s>"
 WARM_UP = 0.05  # share of the steps
 SAVE_EVERY = 25  # steps
+LAST = "last"  # name of the checkpoint
 
 
 def train_tokenizer(passages: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -123,14 +128,44 @@ class SmallOPT(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def train(settings: Training, passages: list[str], accelerator: str, state: Path, weights: Path) -> float:
+class KeptTraining(CheckpointIO):
+    """Lightning's checkpoints as pieces of a state: checked, brought to the disk, and read without pickle's powers.
+
+    The file that Lightning names decides only the piece's name.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.seconds = state.seconds
+        self.began = time.perf_counter()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        written = BytesIO()
+        torch.save(checkpoint, written)
+        content = torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
+        seconds = self.seconds + time.perf_counter() - self.began
+        self.state.pieces.save(Path(path).stem, {"checkpoint": content}, {"seconds": round(seconds, 3)})
+        self.state.peak()
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        found = self.state.pieces.load(Path(path).stem)
+        assert found, "train() looked first"
+        return torch.load(BytesIO(found[0]["checkpoint"].numpy().tobytes()), map_location, weights_only=True)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Nothing to do: a later checkpoint has the name of the one before."""
+
+
+def train(settings: Training, passages: list[str], accelerator: str, state: State, weights: Path) -> float:
     """Train, save a transformers folder to `weights`, and return the loss on the last step's windows in nats per token.
 
     Args:
         settings: shape, schedule and seed.
         passages: the training text.
         accelerator: as Lightning names it.
-        state: folder of the last checkpoint; a run that finds one continues from it.
+        state: keeps the last checkpoint; a run that finds one continues from it.
         weights: where model and tokenizer are saved.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not ours
@@ -139,7 +174,11 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Path
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="lightning.*")
     tokenizer = train_tokenizer(passages, settings.vocab_size)
     module = SmallOPT(settings, windows_of(tokenize(tokenizer, passages), settings.seq_len), len(tokenizer))
-    keep = ModelCheckpoint(state, filename="last", every_n_train_steps=SAVE_EVERY, enable_version_counter=False)
+    kept = state.pieces.load(LAST)
+    if kept:
+        state.seconds = kept[1]["seconds"]
+    folder = state.pieces.folder
+    keep = ModelCheckpoint(folder, filename=LAST, every_n_train_steps=SAVE_EVERY, enable_version_counter=False)
     trainer = Trainer(
         max_steps=settings.steps,
         accelerator=accelerator,
@@ -147,27 +186,16 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Path
         deterministic=True,
         gradient_clip_val=1.0,
         callbacks=[keep, Progress()],
+        plugins=[KeptTraining(state)],
         enable_progress_bar=False,
         logger=False,
         enable_model_summary=False,
-        default_root_dir=state,
+        default_root_dir=folder,
     )
-    last = _readable(state / "last.ckpt")
+    last = folder / f"{LAST}.ckpt" if kept else None
     trainer.fit(module, DataLoader(range(settings.steps)), ckpt_path=last)  # type: ignore[arg-type]
     module.model.save_pretrained(weights)
     tokenizer.save_pretrained(weights)
     with torch.no_grad():  # measured again: a run that was killed after its last step does not train any more
         tokens = module.batch(settings.steps - 1)
         return module.model.eval()(tokens, labels=tokens, use_cache=False).loss.item()
-
-
-def _readable(checkpoint: Path) -> Path | None:
-    """Return the checkpoint if there is a whole one; a damaged one is removed, and training starts over."""
-    try:
-        torch.load(checkpoint, map_location="cpu", weights_only=False)  # written here, by Lightning
-    except FileNotFoundError:
-        return None
-    except (RuntimeError, EOFError, pickle.UnpicklingError):
-        checkpoint.unlink()
-        return None
-    return checkpoint

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 from bench import runtime
 from bench.config.params import Params
@@ -12,9 +10,11 @@ from bench.inputs.models import ModelRecord
 from bench.prepare.corpus import without_overlap
 from bench.prepare.packages import scratch
 from bench.prepare.readers import read_corpus
-from bench.store.paths import RECORD, RESUME, model_folder
+from bench.store.code import code_of
+from bench.store.paths import RECORD, model_folder
 from bench.store.record import timed_record
-from swq.files import atomic_folder, sha256_file
+from bench.store.resume import State
+from swq.files import atomic_folder
 from swq.identity import fingerprint
 
 
@@ -22,22 +22,26 @@ def train_model(params: Params, key: str) -> str:
     """Make data/models/KEY: weights, tokenizer, the model's record, and what the training cost."""
     settings = params.trainings[key]
     fabric = runtime.start(params.runtime)
-    import torch
-
     from bench.stages import small_opt
 
     with scratch() as cache:
         corpus = read_corpus(params.corpora[settings.corpus], cache)
         kept, removed = without_overlap(replace(corpus, calibration=corpus.training))
         passages: list[str] = kept[:]["text"]
-    code = [sha256_file(Path(file)) for file in (__file__, str(small_opt.__file__))]
-    decides = [settings.model_dump(), str(fabric.device), params.runtime.threads, torch.__version__, code, passages]
-    state = RESUME / fingerprint(decides)[:32]
+    state = State(
+        f"train-model@{key}",
+        {
+            "settings": settings.model_dump(),
+            "passages": fingerprint(passages),
+            "machine": runtime.machine(fabric.device),
+            "code": code_of("train-model"),
+        },
+    )
     with atomic_folder(model_folder(key)) as folder:
-        with timed_record(folder / RECORD, model=key, passages=len(passages), removed=removed) as record:
+        with timed_record(folder / RECORD, state, model=key, passages=len(passages), removed=removed) as record:
             loss = small_opt.train(settings, passages, fabric.device.type, state, folder / "weights")
             record["loss"] = loss
         model = ModelRecord.of_folder(folder / "weights", f"trained here on {settings.corpus}, seed {settings.seed}")
         replace(model, weights=str(model_folder(key) / "weights")).save(folder)
-    shutil.rmtree(state, ignore_errors=True)
+    state.made(model_folder(key))
     return f"model {key}: {model.sha256[:12]}, last loss {loss:.3f} nats per token"

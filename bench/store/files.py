@@ -25,3 +25,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}; run the stage that writes it") from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read JSON that must be a mapping.
+
+    Raises:
+        UserError: as `read_json`, or it is none.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged: it holds no mapping; run the stage that writes it")
+    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,5 +55,9 @@ def write_items(path: Path, items: list[Item]) -> None:
 
 def read_items(path: Path) -> list[Item]:
     """Invert `write_items`."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Item(**row | {"log_likelihoods": tuple(row["log_likelihoods"])}) for row in rows]
+    return [item_of(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def item_of(row: dict[str, Any]) -> Item:
+    """Return the item that JSON holds."""
+    return Item(**row | {"log_likelihoods": tuple(row["log_likelihoods"])})

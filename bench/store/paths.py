@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-RESUME = Path(".resume")
+RESUME = Path(".resume")  # what killed stages continue from
+LOCKS = Path(".locks")  # of processes that must not run at once
 FAILURES = Path(".failures")  # one file per failed stage, read at the end of a run that keeps going
 LOGS = Path(".logs")  # what other libraries print, one file per stage
 PROGRESS = Path(".logs/progress")  # how far each stage is, one file per stage
@@ -39,6 +41,12 @@ def text_file(corpus: Path, name: str) -> Path:
 def task_file(corpus: Path, name: str) -> Path:
     """Return where a corpus holds a task's documents, as a dataset."""
     return corpus / "tasks" / f"{name}.arrow"
+
+
+def used_of(corpus: Path, texts: Iterable[str], tasks: Iterable[str] = ()) -> list[str]:
+    """Return the names, inside a corpus's folder, of its manifest and of those of these texts and tasks that it has."""
+    files = [corpus / MANIFEST, *(text_file(corpus, name) for name in texts), *(task_file(corpus, n) for n in tasks)]
+    return [str(file.relative_to(corpus)) for file in files if file.is_file()]
 
 
 def calibration_file(key: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,66 +12,73 @@ from pathlib import Path
 from typing import Any
 
 from bench.store.files import write_json
+from bench.store.peak import peak_memory
+from bench.store.resume import State
 
 # What a run rewrites, and params.yaml, whose values are in the records themselves. Only the rest decides the result.
 MADE_BY_A_RUN = (":!dvc.lock", ":!results", ":!params.yaml")
-LIBRARIES = ("torch", "lightning", "transformers", "lm_eval", "datasets", "safetensors", "numpy", "dvc")
+# The libraries whose code makes a result.
+LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "lm_eval", "datasets", "safetensors", "numpy")
 
 
 @contextmanager
-def timed_record(path: Path, **facts: Any) -> Iterator[dict[str, Any]]:
+def timed_record(path: Path, state: State | None = None, **facts: Any) -> Iterator[dict[str, Any]]:
     """Measure a stage and write its record to `path`: provenance, wall time in seconds, peak memory in bytes.
 
     These facts change from run to run, so they are beside the results and not in them. The stage may add more to the
-    dict it is given.
+    dict it is given. With a `state`, what earlier, killed runs took for the pieces that this one read back counts too.
     """
     started = time.perf_counter()
     record: dict[str, Any] = dict(facts)
     yield record
-    record["wall_seconds"] = round(time.perf_counter() - started, 2)
-    record["peak_memory_bytes"] = peak_memory()
+    seconds = time.perf_counter() - started
+    if state and state.seconds:
+        record["resumed_seconds"] = round(state.seconds, 2)
+        seconds += state.seconds
+    record["wall_seconds"] = round(seconds, 2)
+    record["peak_memory_bytes"] = state.peak() if state else peak_memory()
     record["provenance"] = provenance()
     write_json(path, record)
 
 
-def peak_memory() -> dict[str, int]:
-    """Return the peak resident memory of this process and, with a GPU, the peak of what torch allocated on it."""
-    import torch  # here: fetching a corpus does not need torch
-
-    unit = 1 if platform.system() == "Darwin" else 1024
-    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
-    if torch.cuda.is_available():
-        peak["gpu"] = torch.cuda.max_memory_allocated()
-    return peak
-
-
 def provenance() -> dict[str, Any]:
-    """Return git commit, library versions, and the machine."""
+    """Return git commit, library versions, and the machine; `gpu`, `cuda` and `driver` are None without a GPU."""
     import torch
 
+    has_gpu = torch.cuda.is_available()
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_clean": _git("status", "--porcelain", "--untracked-files=no", "--", ".", *MADE_BY_A_RUN) == "",
+        "git_commit": _said("git", "rev-parse", "HEAD"),
+        "git_clean": _said("git", "status", "--porcelain", "--untracked-files=no", "--", ".", *MADE_BY_A_RUN) == "",
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in (*LIBRARIES, "dvc")},
         "platform": platform.platform(),
-        "processor": _processor(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processor": processor(),
+        "gpu": torch.cuda.get_device_name() if has_gpu else None,
+        "cuda": torch.version.cuda if has_gpu else None,
+        "driver": _driver() if has_gpu else None,
         "threads": torch.get_num_threads(),
     }
 
 
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's model name, or its architecture where the system tells no more."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        return platform.processor()
+        return platform.processor() or platform.machine()
+
+
+def _driver() -> str | None:
+    """Return the version of NVIDIA's driver, which all GPUs of a machine share."""
+    versions = _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return versions.splitlines()[0] if versions else None
+
+
+def _said(*command: str) -> str | None:
+    """Return what a command printed; None where it is not installed or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

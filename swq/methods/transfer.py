@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from swq.methods.base import Layout
@@ -41,7 +42,9 @@ def hand_over(tensors: dict[str, Tensor], pair: ScalePair, scale: Tensor, shift:
     for reader in pair.readers:
         weight, bias = f"{reader}.weight", f"{reader}.bias"
         if shift is not None:
-            tensors[bias] = tensors[bias] + tensors[weight] @ shift
+            # In training this runs under autocast, which would multiply in half precision what is stored in full.
+            with torch.autocast(shift.device.type, enabled=False):
+                tensors[bias] = tensors[bias] + tensors[weight] @ shift
         tensors[weight] = tensors[weight] * scale
 
 

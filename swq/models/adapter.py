@@ -17,7 +17,7 @@ from swq.errors import UserError, one_of
 from swq.models import FAMILIES, family_of
 from swq.models.family import ScalePair
 from swq.models.introspect import HOW_TO, introspect
-from swq.models.recording import BlockKwargs, recording
+from swq.models.recording import BlockKwargs, recording, require_same
 from swq.models.weights import Checkpoint, InMemory, Weights, empty, fill
 
 
@@ -179,24 +179,30 @@ class DecoderModel:
     def first_inputs(self, input_ids: Tensor) -> tuple[Tensor, list[BlockKwargs]]:
         """Return the inputs of the first block, and the other arguments that every block receives.
 
-        The blocks themselves do not run: each only notes its arguments. The arguments are taken from one sample, so
-        that they broadcast over any batch size.
+        The blocks themselves do not run: each only notes its arguments. The arguments are those of the first sample
+        alone, so that they broadcast over any batch size.
 
         Args:
             input_ids: (N, T) int64 tokens, no padding.
 
         Returns:
             hidden states (N, T, C), and one dict of keyword arguments per block.
+
+        Raises:
+            UserError: a block's other arguments depend on the sample.
         """
         hidden: list[Tensor] = []
+        kwargs: list[BlockKwargs] = []
         self.fill_rest(input_ids.device, head=False)
         with self.filled(0, input_ids.device), recording(self.blocks) as calls:
-            for sample in input_ids.split(1):
+            for index, sample in enumerate(input_ids.split(1)):
                 calls.clear()
                 self.model.base_model(sample, use_cache=False)
                 hidden.append(calls[0][0])
+                given = [call for _, call in calls]
+                kwargs = kwargs or given
+                require_same(kwargs, given, index, self.block_name)
         self.empty_rest()
-        kwargs = [call for _, call in calls]
         return torch.cat(hidden), kwargs
 
 

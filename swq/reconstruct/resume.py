@@ -1,17 +1,15 @@
-"""Finished blocks on disk, so that a killed reconstruction continues where it stopped."""
+"""A finished block, and how it is kept so that a killed reconstruction continues behind it."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from torch import Tensor
 
-from swq.checkpoint import read_tensors, write_tensors
-from swq.errors import UserError
+from swq.pieces import Pieces
 
-PARTS = ("packed", "changed", "learned")  # the tensors of a record
+TENSORS = ("packed", "changed", "learned")  # of a record
+FACTS = ("shapes", "trace", "seconds", "retried")
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,9 @@ class BlockRecord:
         learned: the trained tensors, by name.
         trace: per step of training, the loss and each weighted term: {"loss": ..., "mse": ..., "sw": ...}; in the
             first step of an epoch also each term's share of the gradient norms, "mse_grad_share" and so on.
+        seconds: that it took when it was made.
+        retried: why it was trained a second time at a lower learning rate; None if it was not.
+        resumed: whether it was read back and not made.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -32,39 +33,36 @@ class BlockRecord:
     changed: dict[str, Tensor] = field(default_factory=dict)
     learned: dict[str, Tensor] = field(default_factory=dict)
     trace: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    retried: str | None = None
+    resumed: bool = False
 
 
-class ResumeFolder:
-    """A folder that holds the finished blocks of one reconstruction.
+def save_block(pieces: Pieces, index: int, record: BlockRecord) -> None:
+    """Keep block `index`."""
+    tensors = {f"{part}/{name}": tensor for part in TENSORS for name, tensor in getattr(record, part).items()}
+    pieces.save(_name(index), tensors, {fact: getattr(record, fact) for fact in FACTS})
 
-    Its name is a fingerprint of everything that decides the result, so blocks made with other settings are never used.
-    """
 
-    def __init__(self, root: Path, fingerprint: str) -> None:
-        self.folder = root / fingerprint
+def load_block(pieces: Pieces, index: int) -> BlockRecord | None:
+    """Return block `index`, or None if it was not finished."""
+    found = pieces.load(_name(index))
+    if found is None:
+        return None
+    tensors, facts = found
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in TENSORS}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = tensor
+    return BlockRecord(
+        shapes={name: tuple(shape) for name, shape in facts["shapes"].items()},
+        trace=facts["trace"],
+        seconds=facts["seconds"],
+        retried=facts["retried"],
+        resumed=True,
+        **parts,
+    )
 
-    def save(self, index: int, record: BlockRecord) -> None:
-        tensors = {f"{part}/{name}": tensor for part in PARTS for name, tensor in getattr(record, part).items()}
-        write_tensors(self._path(index), tensors, {"shapes": record.shapes, "trace": record.trace})
 
-    def load(self, index: int) -> BlockRecord | None:
-        """Return block `index`, or None if it was not finished. A damaged file counts as not finished."""
-        if not self._path(index).is_file():
-            return None
-        try:
-            tensors, header = read_tensors(self._path(index))
-            parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
-            for key, tensor in tensors.items():
-                part, _, name = key.partition("/")
-                parts[part][name] = tensor
-            shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
-            return BlockRecord(shapes, trace=header["trace"], **parts)
-        except (UserError, KeyError, AttributeError, TypeError):
-            return None
-
-    def remove(self) -> None:
-        """Delete every block. Called once the result is stored elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _path(self, index: int) -> Path:
-        return self.folder / f"block_{index:03d}.safetensors"
+def _name(index: int) -> str:
+    return f"block_{index:03d}"

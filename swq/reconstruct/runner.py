@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from lightning.fabric import Fabric
 from torch import Tensor
@@ -12,14 +15,16 @@ from swq.checkpoint import pack_weight, unpack_weight
 from swq.errors import UserError
 from swq.methods.base import BlockContext, BlockQuantizer
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme
+from swq.pieces import Pieces
 from swq.quant.moments import Moments
-from swq.reconstruct.data import ActivationPaths
+from swq.reconstruct.data import ActivationPaths, BlockData
 from swq.reconstruct.module import BlockReconstruction, Normals
 from swq.reconstruct.recipe import Recipe
-from swq.reconstruct.resume import BlockRecord, ResumeFolder
-from swq.reconstruct.train import train_block
+from swq.reconstruct.resume import BlockRecord, load_block, save_block
+from swq.reconstruct.train import NonFiniteLoss, train_block
 from swq.seeding import keyed_normals
+
+SLOWER = 0.1  # times the recipe's learning rates, for a block whose loss became NaN or infinite
 
 
 def reconstruct(
@@ -27,10 +32,12 @@ def reconstruct(
     model: DecoderModel,
     recipe: Recipe,
     calibration: Tensor | None = None,
-    resume: ResumeFolder | None = None,
+    resume: Pieces | None = None,
     normals: Normals | None = None,
 ) -> Iterator[BlockRecord]:
     """Reconstruct the blocks of a model in order and yield each one's record. Blocks found in `resume` are not redone.
+
+    A block whose loss becomes NaN or infinite is trained once more from its start, at a lower rate.
 
     Args:
         fabric: owns device, precision and strategy.
@@ -41,77 +48,118 @@ def reconstruct(
         normals: source of random directions; by default keyed by (seed, block, step, target).
 
     Raises:
-        UserError: the loss of a block became NaN or infinite, calibration tokens are missing, or the method needs
-            scale pairs and the model has none.
+        UserError: the loss of a block became NaN or infinite at the lower rate too, calibration tokens are missing, or
+            the method needs scale pairs and the model has none.
     """
     if recipe.scheme is None:
         return
     if recipe.method.needs_pairs:
         model.require_pairs(type(recipe.method).__name__)
+    if recipe.method.needs_calibration and calibration is None:
+        raise UserError(f"{type(recipe.method).__name__} needs calibration tokens")
+    kept = [load_block(resume, index) if resume else None for index in range(len(model.blocks))]
+    last = max((index for index, record in enumerate(kept) if record is None), default=-1)  # that has to be made
     normals = normals or (lambda key, shape: keyed_normals(recipe.seed, ("sw", *key), shape))
     paths = None
-    if recipe.method.needs_calibration:
-        if calibration is None:
-            raise UserError(f"{type(recipe.method).__name__} needs calibration tokens")
+    if recipe.method.needs_calibration and calibration is not None and last >= 0:
         paths = ActivationPaths(fabric, model, calibration)
     steps = max(1, sum(recipe.method.epoch_lengths(len(paths.fp_hidden)))) if paths else 1
     with tqdm(total=len(model.blocks) * steps, desc="reconstruct", unit="step", mininterval=1) as bar:
-        for index in range(len(model.blocks)):
+        walk = _Walk(fabric, model, recipe, paths, normals, bar.update)
+        for index, record in enumerate(kept):
             bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}", refresh=False)
-            with model.filled(index, fabric.device):
-                record = resume.load(index) if resume else None
-                if record is None:
-                    record, fp_output = _reconstruct_block(fabric, model, index, recipe, paths, normals, bar.update)
-                    if resume:
-                        resume.save(index, record)
-                else:
-                    fp_output = paths.block_data(index, with_aug=False).fp_output if paths else None
-                if paths and fp_output is not None:
-                    paths.advance(index, fp_output, _stored(model.block_name(index), record, recipe.scheme, fabric))
+            if index <= last:
+                with model.filled(index, fabric.device):
+                    if record is None:
+                        record, fp_output = walk.make(index)
+                        if resume:
+                            save_block(resume, index, record)
+                    else:
+                        fp_output = paths.block_data(index, with_aug=False).fp_output if paths else None
+                    if paths and fp_output is not None:
+                        paths.advance(index, fp_output, walk.stored(index, record))
+            assert record is not None
             bar.update((index + 1) * steps - bar.n)
             yield record
 
 
-def _reconstruct_block(
-    fabric: Fabric,
-    model: DecoderModel,
-    index: int,
-    recipe: Recipe,
-    paths: ActivationPaths | None,
-    normals: Normals,
-    on_step: Callable[[], object],
-) -> tuple[BlockRecord, Tensor | None]:
-    """Return a block's record and its output on the full-precision path. The training state is freed."""
-    quantizer = recipe.method.quantizer(_context(model, index, recipe, paths))
-    if paths is None:
-        return _record(model.block_name(index), quantizer, []), None
-    data = paths.block_data(index, any(map(quantizer.aug_loss, range(quantizer.rounds))))
-    trace: list[dict[str, float]] = []
-    if recipe.loss:
-        module = BlockReconstruction(index, model.blocks[index], paths.kwargs(index), quantizer, recipe.loss, normals)
-        epochs = recipe.method.epoch_lengths(len(data.hidden))
-        trace = train_block(fabric, module, data, recipe.seed, model.block_name(index), epochs, on_step)
-    return _record(model.block_name(index), quantizer, trace), data.fp_output
+@dataclass(frozen=True)
+class _Walk:
+    """What every block of one reconstruction is made with."""
+
+    fabric: Fabric
+    model: DecoderModel
+    recipe: Recipe
+    paths: ActivationPaths | None
+    normals: Normals
+    on_step: Callable[[], object]
+
+    def make(self, index: int) -> tuple[BlockRecord, Tensor | None]:
+        """Return a block's record and its output on the full-precision path. The training state is freed."""
+        began = time.perf_counter()
+        name = self.model.block_name(index)
+        quantizer = self.recipe.method.quantizer(self._context(index))
+        if self.paths is None:
+            return _record(name, quantizer, began), None
+        data = self.paths.block_data(index, any(map(quantizer.aug_loss, range(quantizer.rounds))))
+        if self.recipe.loss is None:
+            return _record(name, quantizer, began), data.fp_output
+        try:
+            return _record(name, quantizer, began, self._train(index, quantizer, data, 1.0)), data.fp_output
+        except NonFiniteLoss as error:
+            first = str(error)
+        warnings.warn(f"{first}; the block is trained again at {SLOWER} times the learning rate", stacklevel=1)
+        quantizer = self.recipe.method.quantizer(self._context(index))
+        try:
+            trace = self._train(index, quantizer, data, SLOWER)
+        except NonFiniteLoss as error:
+            raise NonFiniteLoss(f"{error}; that was at {SLOWER} times the learning rate, after {first}") from error
+        return _record(name, quantizer, began, trace, first), data.fp_output
+
+    def stored(self, index: int, record: BlockRecord) -> dict[str, Tensor]:
+        """Return a block's stored tensors by their names inside it: what is propagated is what was stored."""
+        assert self.recipe.scheme is not None
+        weights = {
+            f"{path}.weight": unpack_weight(
+                path, record.packed, shape, self.recipe.scheme, self.fabric.device
+            ).dequantize()
+            for path, shape in record.shapes.items()
+        }
+        prefix = f"{self.model.block_name(index)}."
+        return {path.removeprefix(prefix): tensor for path, tensor in (weights | record.changed).items()}
+
+    def _train(self, index: int, quantizer: BlockQuantizer, data: BlockData, rate: float) -> list[dict[str, float]]:
+        assert self.paths is not None and self.recipe.loss is not None
+        block, kwargs = self.model.blocks[index], self.paths.kwargs(index)
+        module = BlockReconstruction(index, block, kwargs, quantizer, self.recipe.loss, self.normals)
+        epochs = self.recipe.method.epoch_lengths(len(data.hidden))
+        name = self.model.block_name(index)
+        return train_block(self.fabric, module, data, self.recipe.seed, name, epochs, self.on_step, rate)
+
+    def _context(self, index: int) -> BlockContext:
+        def moments(names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
+            assert self.paths is not None, "a method that asks for moments says needs_calibration"
+            return self.paths.moments(index, names, group_size, n_tokens)
+
+        assert self.recipe.scheme is not None
+        return BlockContext(
+            block=self.model.blocks[index],
+            linears=self.model.linears(index),
+            scheme=self.recipe.scheme,
+            scale_dtype=self.recipe.scale_dtype,
+            not_clipped=self.model.family.not_clipped,
+            pairs=self.model.scale_pairs(index),
+            moments=moments,
+        )
 
 
-def _context(model: DecoderModel, index: int, recipe: Recipe, paths: ActivationPaths | None) -> BlockContext:
-    def moments(names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
-        assert paths is not None, "a method that asks for moments says needs_calibration"
-        return paths.moments(index, names, group_size, n_tokens)
-
-    assert recipe.scheme is not None
-    return BlockContext(
-        block=model.blocks[index],
-        linears=model.linears(index),
-        scheme=recipe.scheme,
-        scale_dtype=recipe.scale_dtype,
-        not_clipped=model.family.not_clipped,
-        pairs=model.scale_pairs(index),
-        moments=moments,
-    )
-
-
-def _record(name: str, quantizer: BlockQuantizer, trace: list[dict[str, float]]) -> BlockRecord:
+def _record(
+    name: str,
+    quantizer: BlockQuantizer,
+    began: float,
+    trace: list[dict[str, float]] | None = None,
+    retried: str | None = None,
+) -> BlockRecord:
     result = quantizer.finalize()
     packed: dict[str, Tensor] = {}
     for linear, weight in result.weights.items():
@@ -121,14 +169,7 @@ def _record(name: str, quantizer: BlockQuantizer, trace: list[dict[str, float]])
         packed=packed,
         changed={f"{name}.{key}": value.cpu() for key, value in result.changed.items()},
         learned={f"{name}.{key}": value for key, value in result.learned.items()},
-        trace=trace,
+        trace=trace or [],
+        seconds=round(time.perf_counter() - began, 3),
+        retried=retried,
     )
-
-
-def _stored(name: str, record: BlockRecord, scheme: Scheme, fabric: Fabric) -> dict[str, Tensor]:
-    """Return a block's stored tensors by their names inside it: the values that are propagated are the stored ones."""
-    weights = {
-        f"{path}.weight": unpack_weight(path, record.packed, shape, scheme, fabric.device).dequantize()
-        for path, shape in record.shapes.items()
-    }
-    return {path.removeprefix(f"{name}."): tensor for path, tensor in (weights | record.changed).items()}

@@ -11,12 +11,17 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
+from torch.optim import Optimizer
 
 from swq.errors import UserError
 from swq.losses import Loss
 from swq.reconstruct.data import BlockData
 from swq.reconstruct.module import BlockReconstruction
 from swq.seeding import keyed_generator
+
+
+class NonFiniteLoss(UserError):
+    """The loss of a block became NaN or infinite; names the block, the step and the last good value."""
 
 
 def train_block(
@@ -27,24 +32,50 @@ def train_block(
     name: str,
     epoch_lengths: list[int],
     on_step: Callable[[], object] = lambda: None,
+    rate: float = 1.0,
 ) -> list[dict[str, float]]:
     """Train the quantizer of one block, round by round, and return every step's loss and terms.
 
     If the loss has several terms, each term's share of the gradient norms is measured in the first step of every epoch.
 
+    Args:
+        fabric: owns device and precision.
+        module: the block, its quantizer and its loss.
+        data: inputs and targets.
+        seed: of the order of batches.
+        name: of the block, for messages.
+        epoch_lengths: steps of each epoch.
+        on_step: called after every step.
+        rate: times the recipe's learning rates.
+
     Raises:
-        UserError: the loss became NaN or infinite; names the block, the step and the last good value.
+        NonFiniteLoss: it names the block, the step and the last good value.
     """
+    try:
+        return _train(fabric, module, data, seed, name, {0, *accumulate(epoch_lengths)}, on_step, rate)
+    finally:
+        _forget(fabric, module)
+
+
+def _train(
+    fabric: Fabric,
+    module: BlockReconstruction,
+    data: BlockData,
+    seed: int,
+    name: str,
+    firsts: set[int],
+    on_step: Callable[[], object],
+    rate: float,
+) -> list[dict[str, float]]:
     quantizer = module.quantizer
     wrapped = fabric.setup_module(module)
     _fresh_scaler(fabric)
     if module.loss.normalised:
         module.loss = _normalised(fabric, module, data)
     generator = keyed_generator(seed, "batches", module.index)
-    firsts = {0, *accumulate(epoch_lengths)}
     trace: list[dict[str, float]] = []
     for round_index in range(quantizer.rounds):
-        optimizer: Any = fabric.setup_optimizers(quantizer.start_round(round_index))
+        optimizer: Any = fabric.setup_optimizers(_slowed(quantizer.start_round(round_index), rate))
         targets = data if quantizer.aug_loss(round_index) else data.without_aug()
         for indices in quantizer.batches(round_index, len(data.hidden), generator):
             with fabric.autocast():  # on one device Fabric enters it for forward() only, not for training_step()
@@ -52,7 +83,7 @@ def train_block(
             step = dict(zip(values, torch.stack([v.detach() for v in values.values()]).tolist(), strict=True))
             if not math.isfinite(step["loss"]):
                 last = f"the last good value was {trace[-1]['loss']:.6g}" if trace else "it was the first step"
-                raise UserError(f"{name}: the loss became {step['loss']} at step {len(trace)}; {last}")
+                raise NonFiniteLoss(f"{name}: the loss became {step['loss']} at step {len(trace)}; {last}")
             optimizer.zero_grad()
             if len(values) > 2 and len(trace) in firsts:
                 step |= _gradient_shares(fabric, values, optimizer)
@@ -60,8 +91,13 @@ def train_block(
             fabric.backward(values["loss"])
             optimizer.step()
             on_step()
-    _forget(fabric, module)
     return trace
+
+
+def _slowed(optimizer: Optimizer, rate: float) -> Optimizer:
+    for group in optimizer.param_groups:
+        group["lr"] *= rate
+    return optimizer
 
 
 def _fresh_scaler(fabric: Fabric) -> None:

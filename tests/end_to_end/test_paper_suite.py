@@ -151,7 +151,7 @@ def test_table_holds_what_was_run_and_says_what_was_not(project: Paper) -> None:
 
 
 def test_calibration_follows_the_published_sampling(project: Paper) -> None:
-    from swq.checkpoint import read_tensors
+    from swq.tensor_file import read_tensors
 
     tokens, header = read_tensors(project.folder / "data/calibrations/llama-2-7b-c4/tokens.safetensors")
     assert tokens["tokens"].shape == (4, 64) and header["sampling"] == "gptq-documents"

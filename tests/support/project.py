@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.support.repository import ROOT
 
 
@@ -66,6 +68,13 @@ def copy_project(folder: Path) -> None:
     settings = (ROOT / ".dvc/config").read_text(encoding="utf-8")
     (folder / ".dvc").mkdir()
     (folder / ".dvc/config").write_text(settings.replace("[core]\n", "[core]\n    no_scm = true\n"), encoding="utf-8")
+
+
+def in_folder_with_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `folder` the current one; it sees the pipeline's code, which stages name in their states."""
+    for name in ("bench", "swq", "dvc.yaml"):
+        (folder / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(folder)
 
 
 def ran(output: str) -> set[str]:

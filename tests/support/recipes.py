@@ -20,9 +20,9 @@ SCHEME = Scheme(2, 32)
 SAMPLES, EPOCHS = 4, 2  # of calibration; a block takes SAMPLES * EPOCHS steps
 
 
-def hybrid_recipe(seed: int = 0) -> Recipe:
+def hybrid_recipe(seed: int = 0, lwc_lr: float = 0.05) -> Recipe:
     """Every part at once: a term that draws, one that does not, and the second target."""
-    method = OmniQuant(epochs=EPOCHS, lwc_lr=0.05, aug_loss=True)
+    method = OmniQuant(epochs=EPOCHS, lwc_lr=lwc_lr, aug_loss=True)
     return Recipe(method, SCHEME, Loss({"mse": 0.9, "sw": 0.1}, n_projections=8), seed)
 
 
@@ -44,17 +44,20 @@ def context(model: DecoderModel, index: int, scale_dtype: torch.dtype = torch.fl
 
 
 class SpyNormals:
-    """The normals a recipe of `seed` draws by itself; notes the blocks that ask, and may spoil one draw."""
+    """The normals a recipe of `seed` draws by itself; notes the blocks that ask, and may spoil the first draws of one
+    key."""
 
-    def __init__(self, seed: int = 0, spoil: tuple[int | str, ...] | None = None) -> None:
+    def __init__(self, seed: int = 0, spoil: tuple[int | str, ...] | None = None, times: int = 2) -> None:
         self.seed = seed
         self.spoil = spoil
+        self.times = times
         self.keys: list[tuple[int | str, ...]] = []
 
     def __call__(self, key: tuple[int | str, ...], shape: tuple[int, ...]) -> torch.Tensor:
         self.keys.append(key)
         normals = keyed_normals(self.seed, ("sw", *key), shape)
-        return normals * float("nan") if key == self.spoil else normals
+        spoiled = key == self.spoil and self.keys.count(key) <= self.times
+        return normals * float("nan") if spoiled else normals
 
     def blocks(self) -> set[int | str]:
         return {key[0] for key in self.keys}

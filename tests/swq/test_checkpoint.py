@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from swq.checkpoint import FORMAT, VERSION, Artefact, pack_weight, write_tensors
+from swq.checkpoint import FORMAT, VERSION, Artefact, pack_weight
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
 from swq.quant.affine import Scheme, quantize_weight
+from swq.tensor_file import write_tensors
 
 MODEL = "0123456789abcdef" * 4
 OTHER_MODEL = "fedcba9876543210" * 4
@@ -125,7 +126,19 @@ def test_truncated_file_is_refused(artefact: Artefact, tmp_path: Path, left: flo
     path = tmp_path / "packed"
     artefact.save(path)
     path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
-    with pytest.raises(UserError, match="packed is truncated or not a file of this project"):
+    with pytest.raises(UserError, match="packed is damaged, or was not written by this version of swq"):
+        Artefact.load(path)
+
+
+@pytest.mark.parametrize("place", [0.05, 0.3, 0.5, 0.7, 0.999])
+def test_file_with_a_flipped_bit_is_refused(artefact: Artefact, tmp_path: Path, place: float) -> None:
+    """Its structure may be intact; a changed code would be scored without a word."""
+    path = tmp_path / "packed"
+    artefact.save(path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="packed is damaged, or was not written by this version of swq"):
         Artefact.load(path)
 
 
@@ -135,9 +148,9 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     write_tensors(tmp_path / "block", {"weight": torch.zeros(2)}, {"shapes": {}, "trace": []})
     (tmp_path / "text").write_text(json.dumps({"format": FORMAT}))
     for name, message in {
-        "model": "is truncated or not a file of this project",
+        "model": "is damaged, or was not written by this version of swq",
         "block": "is not a swq-packed artefact",
-        "text": "is truncated or not a file of this project",
+        "text": "is damaged, or was not written by this version of swq",
     }.items():
         with pytest.raises(UserError, match=f"{name} {message}"):
             Artefact.load(tmp_path / name)

@@ -12,6 +12,7 @@ from bench.config.tasks import TASKS
 
 NOT_RUN = "not run"
 DIVERGED = "diverged"
+RETRIED = "†"  # marks a row of which a block was not trained as the recipe says
 UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
 
 
@@ -31,7 +32,8 @@ class Naming:
         self.headers = [*(["model"] if self._models else []), *names, *(["seeds"] if self._seeds else [])]
 
     def of(self, row: Row) -> list[str]:
-        names = [*([row.cell.model] if self._models else []), row.label, str(row.cell.scheme or "")]
+        label = f"{row.label} {RETRIED}" if row.retried else row.label
+        names = [*([row.cell.model] if self._models else []), label, str(row.cell.scheme or "")]
         return [*names, self._seeds(row)] if self._seeds else names
 
 

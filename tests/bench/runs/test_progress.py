@@ -216,7 +216,7 @@ def test_nothing_is_noted_without_dvc(tmp_path: Path, monkeypatch: pytest.Monkey
 
 NOISY = """
 import os, sys
-from bench.runs.stage_output import quiet_under_dvc
+from bench.store.stage_output import quiet_under_dvc
 with quiet_under_dvc():
     print("a library's hint")
     print("a bar", file=sys.stderr)

@@ -47,6 +47,10 @@ DECIDES_NOTHING = {
     "bench/store/files.py": "writes and reads JSON as it is given",
     "bench/store/progress.py": "tells whoever waits how far a stage is",
     "bench/store/record.py": "provenance and cost, beside the result",
+    "bench/store/checksums.py": "checksums of the result, and refuses damaged inputs",
+    "bench/store/code.py": "names the code, for a state's fingerprint",
+    "bench/store/resume.py": "finds a killed run's pieces by what decided them, and passes them on as they are",
+    "bench/store/stage_output.py": "messages",
     "swq/__init__.py": "a version",
     "swq/errors.py": "messages",
     "swq/files.py": "writes whole files or none",
@@ -54,7 +58,6 @@ DECIDES_NOTHING = {
 }
 # The same for single stages.
 CACHED = {"bench/prepare/hub.py": "finds a model in the hub's cache, by the commit that its record names"}
-WHOLE_MODELS = "swq/checkpoint.py imports it to store models; tokens are stored as they are"
 DECIDES_NOTHING_THERE = {
     "fetch-model": {
         "bench/prepare/readers.py": "reads records of texts and tasks, which bench/prepare/hub.py fetches too",
@@ -68,9 +71,6 @@ DECIDES_NOTHING_THERE = {
     "calibrate": CACHED
     | {
         "swq/perplexity.py": "cuts texts that are scored, which bench/inputs/texts.py reads too",
-        "swq/models/weights.py": WHOLE_MODELS,
-        "swq/quant/affine.py": WHOLE_MODELS,
-        "swq/quant/packing.py": WHOLE_MODELS,
     },
     "reconstruct": CACHED,
     "score": CACHED,

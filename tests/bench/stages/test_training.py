@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from bench.config.params import Params
 from bench.config.sections import Training
 from bench.inputs.models import ModelRecord
 from bench.stages.small_opt import SmallOPT, train, windows_of
 from bench.stages.train import train_model
+from bench.store.resume import State, dvc_md5, sweep
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
+from swq.tensor_file import read_tensors, write_tensors
 from tests.support import tiny_suite
+from tests.support.project import in_folder_with_code
 
 SETTINGS: dict[str, Any] = {
     "corpus": "words",
@@ -34,8 +40,21 @@ PASSAGES = tiny_suite.passages(40, 30, seed=9)
 
 
 def trained(folder: Path, name: str = "m", **changes: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    loss = train(Training(**(SETTINGS | changes)), PASSAGES, "cpu", folder / f"state-{name}", folder / name)
+    settings = SETTINGS | changes
+    loss = train(Training(**settings), PASSAGES, "cpu", State(f"train-model@{name}", settings), folder / name)
     return loss, DecoderModel.load(folder / name).model.state_dict()
+
+
+def checkpoint(name: str) -> Path:
+    """Return the one file that holds a training's state."""
+    (found,) = Path(".resume").glob(f"train-model@{name}/*/*.safetensors")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages work in the current folder."""
+    in_folder_with_code(tmp_path, monkeypatch)
 
 
 def test_same_seed_same_weights_and_it_learns(tmp_path: Path) -> None:
@@ -59,7 +78,7 @@ def test_killed_training_goes_on_with_the_same_bits(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(SmallOPT, "training_step", killed)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trained(tmp_path, "resumed")
-    assert (tmp_path / "state-resumed/last.ckpt").is_file()
+    assert checkpoint("resumed").is_file()
     seen: list[int] = []
     monkeypatch.setattr(SmallOPT, "training_step", lambda self, *a: (seen.append(self.global_step), step(self, *a))[1])
     _, resumed = trained(tmp_path, "resumed")
@@ -74,13 +93,40 @@ def test_training_killed_after_its_last_step_only_saves(tmp_path: Path, monkeypa
     assert again == loss and all(torch.equal(whole[name], weights[name]) for name in whole)
 
 
-@pytest.mark.parametrize("left", [0.0, 0.5])
-def test_damaged_checkpoint_starts_over(tmp_path: Path, left: float) -> None:
+@pytest.mark.parametrize("damage", [lambda c: b"", lambda c: c[: len(c) // 2], lambda c: c[:-9] + b"\1" + c[-8:]])
+def test_damaged_checkpoint_starts_over(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """Empty, cut off, or with a byte that is another."""
     _, whole = trained(tmp_path, "m")
-    last = tmp_path / "state-m/last.ckpt"
-    last.write_bytes(last.read_bytes()[: int(left * last.stat().st_size)])
+    content = damage(checkpoint("m").read_bytes())
+    assert content != checkpoint("m").read_bytes()
+    checkpoint("m").write_bytes(content)
     _, weights = trained(tmp_path, "m")
     assert all(torch.equal(whole[name], weights[name]) for name in whole)
+
+
+def test_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    """Even one whose checksum is right: what pickle could run is refused."""
+    trained(tmp_path, "m")
+    path, ran = checkpoint("m"), tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (ran,)
+
+    content = torch.frombuffer(bytearray(pickle.dumps({"epoch": Trap()})), dtype=torch.uint8)
+    write_tensors(path, {"checkpoint": content}, {"seconds": 1.0})
+    with pytest.raises(pickle.UnpicklingError):
+        trained(tmp_path, "m")
+    assert not ran.exists()
+
+
+def test_time_of_a_killed_training_counts(tmp_path: Path) -> None:
+    """A resumed training must not look faster than it was."""
+    trained(tmp_path, "m")
+    header = read_tensors(checkpoint("m"))[1]
+    state = State("train-model@m", SETTINGS)
+    train(Training(**SETTINGS), PASSAGES, "cpu", state, tmp_path / "m")
+    assert state.seconds == header["seconds"] > 0
 
 
 def test_steps_take_every_window_once_an_epoch() -> None:
@@ -92,8 +138,7 @@ def test_steps_take_every_window_once_an_epoch() -> None:
 
 
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    monkeypatch.chdir(tmp_path)
+def params(tmp_path: Path) -> Params:
     tiny_suite.write_corpus(tmp_path / "inputs/corpus")
     training = tiny_suite.passages(30, 40, seed=4)
     scored = json.loads((tmp_path / "inputs/corpus/perplexity.json").read_text())
@@ -109,7 +154,11 @@ def test_stage_leaves_a_model_that_can_be_quantized(params: Params) -> None:
     facts = json.loads(Path("data/models/opt/record.json").read_text())
     assert facts["passages"] == 30 and facts["removed"]["perplexity"] == 1, "what is scored was not trained on"
     assert facts["loss"] > 0 and facts["wall_seconds"] > 0
-    assert not list(Path(".resume").glob("*")), "a finished training leaves no state"
+    assert list(Path(".resume/train-model@opt").iterdir()), "the state stays until dvc.lock holds the model"
+    out = {"path": "data/models/opt", "md5": dvc_md5(Path("data/models/opt"))}
+    Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"train-model@opt": {"outs": [out]}}}))
+    sweep()
+    assert not list(Path(".resume").iterdir())
 
 
 @pytest.mark.parametrize(

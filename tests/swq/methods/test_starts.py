@@ -17,9 +17,10 @@ from swq.methods.omniquant import OmniQuant
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
+from swq.pieces import Pieces
 from swq.quant.affine import Scheme
 from swq.reconstruct.recipe import Recipe
-from swq.reconstruct.resume import BlockRecord, ResumeFolder
+from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import reconstruct
 from tests.support.recipes import SpyNormals, assert_same_records
 
@@ -84,10 +85,10 @@ def test_killed_run_with_changed_norms_goes_on_with_the_same_bits(
     fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, tmp_path: Path
 ) -> None:
     recipe = Recipe(tesseraq(AWQ(), 3), SCHEME, Loss({"l2": 0.9, "sw": 0.1}, 8, normalised=True), seed=3)
-    killed = reconstruct(fabric, tiny_llama, recipe, calibration, ResumeFolder(tmp_path, "run"))
+    killed = reconstruct(fabric, tiny_llama, recipe, calibration, Pieces(tmp_path / "run"))
     next(killed)
     killed.close()
-    resumed = list(reconstruct(fabric, tiny_llama, recipe, calibration, ResumeFolder(tmp_path, "run")))
+    resumed = list(reconstruct(fabric, tiny_llama, recipe, calibration, Pieces(tmp_path / "run")))
     whole = walk(fabric, tiny_llama, recipe, calibration)
     assert_same_records(resumed, whole)
     assert all(torch.equal(resumed[1].changed[name], tensor) for name, tensor in whole[1].changed.items())

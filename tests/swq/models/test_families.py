@@ -193,6 +193,23 @@ def test_transformation_without_rounding_changes_nothing(fabric: Fabric, name: s
     assert any(not torch.allclose(w, tensors[f"{key}.weight"], rtol=0.1) for key, w in layout.weights.items())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_shift_under_autocast_is_the_one_that_is_stored(fabric: Fabric, dtype: torch.dtype) -> None:
+    """Training lays the block out under autocast, and what is stored is laid out without it."""
+    model = tiny_model("opt")
+    transform = LearnableTransform(context(fabric, model)[0], 0.5, with_shift=True)
+    stored = transform.layout()
+    with torch.autocast("cpu", dtype):
+        trained = transform.layout()
+        assert (torch.ones(2, 2) @ torch.ones(2)).dtype == dtype, "autocast is off: the test would show nothing"
+    assert any(name.endswith("q_proj.bias") for name in stored.changed), "no reader is shifted"
+    for ours, wanted in ((trained.changed, stored.changed), (trained.weights, stored.weights)):
+        assert ours.keys() == wanted.keys()
+        assert all(torch.equal(ours[name], wanted[name]) for name in wanted)
+    torch.cat(list(trained.changed.values())).sum().backward()
+    assert all(shift.grad is not None and shift.grad.dtype == torch.float32 for shift in transform.shifts.values())
+
+
 class Odd(nn.Module):
     """A model whose blocks are not what introspection can take."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,12 @@ from swq.methods.omniquant import OmniQuant
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
+from swq.pieces import Pieces
 from swq.quant.affine import fake_quantize, quantize_weight, weight_range
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
-from swq.reconstruct.resume import BlockRecord, ResumeFolder
-from swq.reconstruct.runner import reconstruct
+from swq.reconstruct.resume import BlockRecord
+from swq.reconstruct.runner import SLOWER, reconstruct
 from swq.reconstruct.train import train_block
 from tests.support.recipes import EPOCHS, SAMPLES, SCHEME, SpyNormals, assert_same_records, hybrid_recipe
 
@@ -135,13 +137,32 @@ def test_loss_that_is_not_finite_stops_with_block_step_and_last_value(
 ) -> None:
     """Training on would store a block of NaN; blocks finished before it are kept, the broken one is not."""
     good = list(reconstruct(fabric, tiny_llama, hybrid_recipe(), calibration[:SAMPLES]))
-    resume = ResumeFolder(tmp_path, "run")
-    with pytest.raises(UserError) as error:
+    resume = Pieces(tmp_path / "run")
+    with pytest.warns(UserWarning, match="trained again"), pytest.raises(UserError) as error:
         list(reconstruct(fabric, tiny_llama, hybrid_recipe(), calibration[:SAMPLES], resume, SpyNormals(0, spoil)))
     block = int(spoil[0])
     last = "it was the first step" if first else f"the last good value was {good[block].trace[step - 1]['loss']:.6g}"
-    assert str(error.value) == f"{name}: the loss became nan at step {step}; {last}"
-    assert [resume.load(index) is not None for index in range(2)] == [index < block for index in range(2)]
+    at_first = f"{name}: the loss became nan at step {step}; {last}"
+    assert str(error.value).endswith(f"; that was at 0.1 times the learning rate, after {at_first}")
+    assert str(error.value).startswith(f"{name}: the loss became nan at step {step}; ")
+    assert resume.names() == ["block_000"][:block]
+
+
+def test_block_whose_loss_is_not_finite_is_trained_again_at_a_lower_rate(
+    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, tmp_path: Path
+) -> None:
+    """From its start: it has the bits of a block that had the lower rate from the beginning. The record says why."""
+    good, slow = Pieces(tmp_path / "good"), Pieces(tmp_path / "slow")
+    list(reconstruct(fabric, tiny_llama, hybrid_recipe(), calibration[:SAMPLES], good))
+    once = SpyNormals(0, spoil=(1, 3, "target"), times=1)
+    with pytest.warns(UserWarning, match="trained again at 0.1 times the learning rate"):
+        first, again = reconstruct(fabric, tiny_llama, hybrid_recipe(), calibration[:SAMPLES], normals=once)
+    slow.folder.mkdir()
+    shutil.copy(good.folder / "block_000.safetensors", slow.folder)
+    recipe = hybrid_recipe(lwc_lr=0.05 * SLOWER)
+    assert_same_records([first, again], list(reconstruct(fabric, tiny_llama, recipe, calibration[:SAMPLES], slow)))
+    assert first.retried is None
+    assert again.retried and again.retried.startswith("model.layers.1: the loss became nan at step 3; ")
 
 
 @pytest.mark.parametrize("method", [OmniQuant(epochs=1), TesseraQ((0.5,), iterations=2)])

@@ -1,4 +1,4 @@
-"""A stage under DVC is quiet: what libraries print goes to its log file, and one line to the console."""
+"""A stage under DVC is quiet: what libraries print goes to its log file, and single lines to the console."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.store.paths import LOGS
+
+NOTE = "note: "  # begins a line that whoever waits for the stage should see now
+
+_console: list[int] = []  # the standard output that was redirected, if it was
 
 
 @contextmanager
@@ -25,11 +29,20 @@ def quiet_under_dvc() -> Iterator[None]:
     with (LOGS / f"{stage}.log").open("w", encoding="utf-8") as log:
         for stream in (1, 2):
             os.dup2(log.fileno(), stream)
+        _console.append(kept[0])
         try:
             yield
         finally:
+            _console.clear()
             sys.stdout.flush()
             sys.stderr.flush()
             for stream, original in zip((1, 2), kept, strict=True):
                 os.dup2(original, stream)
                 os.close(original)
+
+
+def say(line: str) -> None:
+    """Print a note to the console at once, also while the output is redirected; then the log gets it too."""
+    print(f"{NOTE}{line}", flush=True)
+    if _console:
+        os.write(_console[0], f"{NOTE}{line}\n".encode())
