@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from bench.config.params import load_params
+from bench.runs.leftovers import keep_lock
 from bench.store.failures import failures as failed_stages
 from bench.store.failures import note_failure, note_success
 from bench.store.locks import held
@@ -44,6 +45,7 @@ def _run_stage(module: str, function: str, section: str, key: str) -> None:
             raise UserError(one_of(f"key in {section}", key, known))
         stage = f"{function.replace('_', '-')}@{key}"
         with held(stage, stage, wait=True):
+            keep_lock()
             sweep()
             closing = getattr(importlib.import_module(f"bench.stages.{module}"), function)(params, key)
     typer.echo(closing)
@@ -151,6 +153,16 @@ def failures() -> None:
     """List the stages that failed last, and why."""
     lines = [f"{stage} failed: {reason}" for stage, reason in failed_stages().items()]
     typer.echo("\n".join(lines) or "no stage has failed")
+
+
+@app.command()
+def validate() -> None:
+    """Validate params.yaml by itself, as the first stage of the pipeline. `check` looks at models and presets too."""
+    with quiet_under_dvc():
+        from bench.stages.validate import validate as note_valid
+
+        closing = note_valid(load_params())
+    typer.echo(closing)
 
 
 @app.command()

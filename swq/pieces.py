@@ -13,12 +13,15 @@ from swq.errors import UserError
 from swq.tensor_file import read_tensors, write_tensors
 
 SUFFIX = ".safetensors"
+OF, FACTS = "of", "facts"  # keys of a piece's header: its folder and name, and what it says
 
 Piece = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and a JSON header
 
 
 class Pieces:
-    """A folder of finished pieces, one file each. A damaged file counts as a piece that is not finished.
+    """A folder of finished pieces, one file each.
+
+    A damaged file counts as a piece that is not finished, and so does one from another folder or of another name.
 
     Args:
         folder: belongs to one computation, with all its settings; pieces of another one would be taken for its own.
@@ -29,14 +32,17 @@ class Pieces:
 
     def save(self, name: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         """Keep a piece; it is on the disk when this returns."""
-        write_tensors(self._path(name), tensors, header)
+        write_tensors(self._path(name), tensors, {OF: self._of(name), FACTS: header})
 
     def load(self, name: str) -> Piece | None:
         """Return a piece, or None if it is not finished."""
         if not self._path(name).is_file():
             return None
         try:
-            return read_tensors(self._path(name))
+            tensors, header = read_tensors(self._path(name))
+            if header.get(OF) != self._of(name):
+                raise UserError(f"{self._path(name)} is not the piece that was kept under this name")
+            return tensors, header[FACTS]
         except UserError as error:
             warnings.warn(f"{error}; it is made again", stacklevel=2)
             return None
@@ -44,6 +50,9 @@ class Pieces:
     def names(self) -> list[str]:
         """Return the names of the files that are there, damaged ones included."""
         return sorted(path.name.removesuffix(SUFFIX) for path in self.folder.glob(f"*{SUFFIX}"))
+
+    def _of(self, name: str) -> list[str]:
+        return [self.folder.name, name]
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"

@@ -55,7 +55,7 @@ def open_tensors(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as handle:
             entry = json.loads((handle.metadata() or {})["swq"])
             tensors = OnDisk(path, {name: name for name in handle.keys()})  # noqa: SIM118 (it is no mapping)
-        header, digest = entry[HEADER], entry[DIGEST]
+        header, digest = dict(entry[HEADER]), entry[DIGEST]
         if digest != _digest(tensors, header):
             raise ValueError("its bytes are not those that were written")
         return tensors, header

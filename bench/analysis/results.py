@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from bench.analysis.recovery import Array
 from bench.config.params import Params
-from bench.store.checksums import check
-from bench.store.files import read_json, read_mapping
+from bench.store.checksums import SUMS, check
+from bench.store.files import read_json
 from bench.store.items import Item, read_items
 from bench.store.paths import ITEMS, LOSSES, RECORD, SUMMARY, artefact_folder, score_folder, token_losses_file
 from swq.errors import UserError
@@ -85,25 +86,34 @@ def load_results(params: Params) -> dict[str, CellResult]:
     return results
 
 
+def _was_made(folder: Path) -> bool:
+    """Say whether a stage ended here, also if one of the two files is lost: the cell must not look as if never run."""
+    return (folder / RECORD).exists() or (folder / SUMS).exists()
+
+
 def _load(params: Params, key: str) -> CellResult | None:
     scores, artefacts = score_folder(key), artefact_folder(key)
-    if not (scores / SUMMARY).is_file() or not (artefacts / RECORD).is_file():
+    if not _was_made(scores) or not _was_made(artefacts):
         return None
-    records = {"reconstruct": read_mapping(artefacts / RECORD), "score": read_mapping(scores / RECORD)}
+    for folder in (artefacts, scores):  # first: a damaged record would make the cell look like one that was edited
+        check(folder, [RECORD])
+    records = {"reconstruct": read_json(artefacts / RECORD), "score": read_json(scores / RECORD)}
     if records["reconstruct"].get("identity") != params.identity(key):
         return None  # the cell was edited since
     if records["score"].get("scored_with") != params.scored_with():
         return None  # the protocol was edited since
-    check(artefacts, [RECORD, LOSSES])
-    check(scores)
+    check(artefacts, [LOSSES])
+    check(scores, [SUMMARY, ITEMS])
     with (artefacts / LOSSES).open(newline="") as handle:
         losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
     summary = read_json(scores / SUMMARY)
+    token_losses = {name: token_losses_file(scores, name) for name in summary["perplexity"]}
+    check(scores, [str(path.relative_to(scores)) for path in token_losses.values()])
     return CellResult(
         key=key,
         summary=summary,
         items=read_items(scores / ITEMS),
-        token_losses={name: np.load(token_losses_file(scores, name)) for name in summary["perplexity"]},
+        token_losses={name: np.load(path) for name, path in token_losses.items()},
         losses=losses,
         bits_per_weight=records["reconstruct"]["bits_per_weight"],
         wall_seconds=sum(record["wall_seconds"] for record in records.values()),

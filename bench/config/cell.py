@@ -22,7 +22,7 @@ from swq.reconstruct.recipe import Recipe
 
 def _build_method(value: Any, allowed: dict[str, type[Method]] = METHODS) -> Any:
     """Build a method from a mapping; a setting that is itself a method is a mapping too."""
-    if not isinstance(value, dict) or "name" not in value:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise UserError(f"a method is a mapping such as {{ name: rtn }} (allowed names: {', '.join(allowed)})")
     settings = {key: v for key, v in value.items() if key != "name"}
     if value["name"] not in allowed:

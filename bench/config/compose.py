@@ -16,7 +16,7 @@ import yaml
 from bench.config.grid import expand
 from bench.config.params import PARAMS, Params
 from bench.config.preset import with_preset
-from bench.config.strict import parse_section, parse_yaml, read_text
+from bench.config.strict import parse_section, parse_yaml, read_text, shown
 from swq.errors import UserError, one_of
 from swq.files import write_text
 
@@ -59,11 +59,12 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
     suites = [path.stem for path in (CONF / "suite").glob("*.yaml")]
     if suite not in suites:
         raise UserError(one_of("suite", suite, suites))
+    _check_files([CONF / "config.yaml", CONF / "suite" / f"{suite}.yaml"])
     chosen = [f"suite={suite}", *overrides]
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base=None):
             config: Any = OmegaConf.to_container(hydra_compose("config", overrides=chosen), resolve=True)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise UserError(_why_not(suite, " ".join(str(error).split()))) from error
     if "grid" in config:
         expanded, baselines = expand(suite, config.pop("grid"))
@@ -74,6 +75,32 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
     if isinstance(cells, dict):
         config["cells"] = {key: with_preset(key, cell) for key, cell in cells.items()}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _check_files(waiting: list[Path]) -> None:
+    """Check files of conf/, and those that their `defaults` name, for what Hydra ends in a traceback on.
+
+    Raises:
+        UserError: as `parse_yaml`, or one is no mapping, or names no files in its defaults.
+    """
+    unread = set(CONF.rglob("*.yaml"))
+    while waiting:
+        path = waiting.pop()
+        if path not in unread:  # was read already, or is not there, which Hydra says
+            continue
+        unread.remove(path)
+        values = parse_yaml(read_text(path), str(path))
+        if not isinstance(values, dict | None):
+            raise UserError(f"{path} must hold a mapping")
+        if "hydra" in (values or {}):
+            raise UserError(f"{path}: the key 'hydra' would configure Hydra itself; leave it out")
+        defaults = (values or {}).get("defaults")
+        for entry in defaults if isinstance(defaults, list) else []:
+            names = [*entry, *entry.values()] if isinstance(entry, dict) else [entry]
+            if not names or not all(isinstance(name, str) and 0 < len(name) <= 128 for name in names):
+                raise UserError(f"{path}: defaults: {shown(entry)} is no file's name, such as /protocol/quick")
+            folder = CONF if names[0].startswith("/") else path.parent
+            waiting.append(folder / f"{names[0].lstrip('/')}.yaml")
 
 
 def _why_not(suite: str, said: str) -> str:
@@ -90,14 +117,21 @@ def _why_not(suite: str, said: str) -> str:
 def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
     found = values.get(key) or {}
     if not isinstance(found, dict):
-        raise UserError(f"{key}: beside a grid it must be a mapping (given: {found!r})")
+        raise UserError(f"{key}: beside a grid it must be a mapping (given: {shown(found)})")
     return found
 
 
 def overrides_of(text: str) -> list[str]:
-    """Return the overrides that a params.yaml was composed with."""
+    """Return the overrides that a params.yaml was composed with.
+
+    Raises:
+        UserError: the line that holds them was damaged.
+    """
     found = [line.removeprefix(OVER) for line in text.splitlines()[:2] if line.startswith(OVER)]
-    return shlex.split(found[0]) if found else []
+    try:
+        return shlex.split(found[0]) if found else []
+    except ValueError as error:
+        raise UserError(f"the line {OVER.strip()!r} of params.yaml cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)

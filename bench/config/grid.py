@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from bench.config.strict import shown
 from swq.errors import UserError
 
 KEYS = ("models", "schemes", "seeds", "rows")
@@ -74,7 +75,7 @@ def _check(place: int, part: Any) -> None:
     for key, kind, example in (("models", str, "my-model"), ("schemes", str, "w3a16g64"), ("seeds", int, "1, 2, 3")):
         values = part.get(key)
         if key in part and not (isinstance(values, list) and values and all(type(value) is kind for value in values)):
-            raise UserError(f"grid.{place}.{key}: must be a list such as [{example}] (given: {values!r})")
+            raise UserError(f"grid.{place}.{key}: must be a list such as [{example}] (given: {shown(values)})")
     if not isinstance(part["rows"], dict) or not all(isinstance(row, dict) for row in part["rows"].values()):
         raise UserError(f"grid.{place}.rows: must map each row's name to a cell without model, scheme and seed")
     for row, settings in part["rows"].items():

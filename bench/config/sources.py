@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from bench.config.strict import Name, Strict, mistake, spelled
 from bench.config.tasks import TASKS
 from swq.errors import one_of
 
 Sha256 = Annotated[str, spelled(r"[0-9a-f]{64}", "must be a SHA-256, 64 hexadecimal digits")]
-Pinned = Annotated[str, spelled(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+", "must be a pinned package, NAME==VERSION")]
-Repository = Annotated[str, spelled(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", "must be a repository, OWNER/NAME")]
+# Both begin with a letter or a digit: pip would take `-r` for an option, and `..` leads out of a folder.
+Pinned = Annotated[
+    str, spelled(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!-]*", "must be a pinned package, NAME==VERSION")
+]
+_HUB = r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"  # as the hub's client wants it
+Repository = Annotated[
+    str, spelled(rf"(?!.*(--|\.\.|\.git$)){_HUB}/{_HUB}", "must be a repository, OWNER/NAME, as the hub spells it")
+]
 Revision = Annotated[
     str, spelled(r"[0-9a-f]{40}|refs/pr/[0-9]+", "must be a commit of 40 hexadecimal digits, or refs/pr/N")
 ]
+
+
+def _inside(text: str) -> str:
+    """Check that a path stays where it belongs."""
+    path = PurePosixPath(text)
+    if not path.parts or path.is_absolute() or ".." in path.parts or not text.isprintable() or "\\" in text:
+        raise mistake("must be the path of a file inside the package or repository, without '..'")
+    return text
+
+
+def _possible(path: Path) -> Path:
+    """Check that the system can look for a path at all; what is not there is said when it is read."""
+    if "\0" in str(path) or len(str(path).encode()) > 4000 or any(len(part.encode()) > 255 for part in path.parts):
+        raise mistake("must be a path, with names of at most 255 bytes")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]  # wherever it comes from, it is written below a folder of ours
+Folder = Annotated[Path, AfterValidator(_possible)]  # may be anywhere, because it is only read
 Commit = Annotated[str, spelled(r"[0-9a-f]{7,40}", "must be 7 to 40 hexadecimal digits of a commit")]
 
 
@@ -26,14 +51,14 @@ class PackagedModel(Strict):
     source: Literal["package"]
     package: Pinned
     sha256: Sha256  # of the wheel
-    file: str  # path of the GGUF file inside the wheel
+    file: Inside  # path of the GGUF file inside the wheel
 
 
 class FolderModel(Strict):
     """A transformers folder on this machine, used in place."""
 
     source: Literal["folder"]
-    path: Path
+    path: Folder
 
 
 class PackagedCorpus(Strict):
@@ -53,7 +78,7 @@ class FolderCorpus(Strict):
     """
 
     source: Literal["folder"]
-    path: Path
+    path: Folder
 
 
 class HubRepository(Strict):
@@ -84,7 +109,7 @@ class HubModel(HubRepository):
 class HubDataset(HubRepository):
     """One file of a dataset on the hub: Parquet, or JSON lines that may be compressed (.gz, .zst)."""
 
-    file: str
+    file: Inside
 
 
 class HubCorpus(Strict):

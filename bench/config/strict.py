@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, TypeVar
 
 import yaml
@@ -14,6 +15,9 @@ from pydantic_core import PydanticCustomError
 from swq.errors import UserError, one_of
 
 T = TypeVar("T")
+MOST_VALUES = 100_000  # in a file; the largest in conf/ holds 5,000
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 def mistake(message: str) -> PydanticCustomError:
@@ -32,8 +36,8 @@ def spelled(pattern: str, otherwise: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-# A DVC stage suffix holds no '.', '/', '@' or blank.
-Name = Annotated[str, spelled(r"[A-Za-z0-9_-]+", "may hold letters, digits, '_' and '-' only")]
+# A DVC stage suffix holds no '.', '/', '@' or blank, and a file's name at most 255 bytes.
+Name = Annotated[str, spelled(r"[A-Za-z0-9_-]{1,128}", "may hold letters, digits, '_' and '-' only, at most 128")]
 
 
 class Strict(BaseModel):
@@ -82,8 +86,37 @@ def parse_section(kind: type[S], text: str, called: str) -> S:
         raise UserError(f"{called}: {one_line(error)}") from error
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that a mapping holds twice; YAML's own loader silently keeps the last."""
+class _Plain(yaml.SafeLoader):
+    """Refuses a key that a mapping holds twice, of which YAML's own loader silently keeps the last, and what no
+    configuration needs but a reader can break on: tags, endless aliases, numbers of more than 64 bits."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._size = 0  # values so far, each as often as an alias repeats it
+        self._sizes: dict[str | None, int] = {}  # of what an anchor names, once it is whole
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event, before = self.peek_event(), self._size
+        line = f"line {event.start_mark.line + 1}"
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(f"{line}: the tag {event.tag!r} has no meaning here; write the value alone")
+        node = super().compose_node(parent, index)
+        if not isinstance(event, yaml.AliasEvent):
+            self._size += 1
+            self._sizes[event.anchor] = self._size - before
+        elif event.anchor not in self._sizes:
+            raise yaml.YAMLError(f"{line}: the alias {event.anchor!r} stands inside what it names")
+        else:
+            self._size += self._sizes[event.anchor]
+        if self._size > MOST_VALUES:
+            raise yaml.YAMLError(f"{line}: with all aliases, it holds more than {MOST_VALUES} values")
+        return node
+
+    def construct_yaml_int(self, node: Any) -> int:
+        number = super().construct_yaml_int(node)
+        if abs(number) >= 2**63:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the number has more than 64 bits")
+        return number
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Here and not where the mapping is built: by then `<<` has added keys that may stand twice.
@@ -96,6 +129,9 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
+_Plain.add_constructor("tag:yaml.org,2002:int", _Plain.construct_yaml_int)
+
+
 def parse_yaml(text: str, called: str) -> Any:
     """Return what YAML text holds; messages call it `called`.
 
@@ -103,7 +139,9 @@ def parse_yaml(text: str, called: str) -> Any:
         UserError: it is not YAML, or a mapping holds a key twice.
     """
     try:
-        return yaml.load(text, _UniqueKeys)
+        return yaml.load(text, _Plain)
+    except RecursionError as error:
+        raise UserError(f"{called} is nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         what = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise UserError(f"{called} is not valid YAML: {what}") from error
@@ -113,12 +151,14 @@ def read_text(path: Path) -> str:
     """Return a text file that a person wrote.
 
     Raises:
-        UserError: it is not UTF-8.
+        UserError: it cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def check_keys(given: dict[str, Any], allowed: Iterable[str]) -> None:
@@ -140,6 +180,11 @@ def reporting(build: Callable[[Any], T]) -> Callable[[Any], T]:
     return wrapped
 
 
+def shown(value: Any) -> str:
+    """Return a value in a message: on one line, and shortened if it is long."""
+    return _SHORT.repr(value)
+
+
 def one_line(error: ValidationError) -> str:
     """Say the first thing that is wrong, and how many more there are."""
     first = error.errors()[0]
@@ -149,10 +194,10 @@ def one_line(error: ValidationError) -> str:
         del parts[2]
     place = ".".join(parts)
     message = _plain(first["type"], re.sub(r"^Value error, ", "", first["msg"]))
-    shown = first["input"]
-    given = f" (given: {shown!r})" if not isinstance(shown, dict | list | BaseModel) and shown is not None else ""
+    value = first["input"]
+    given = f" (given: {shown(value)})" if not isinstance(value, dict | list | BaseModel) and value is not None else ""
     more = f" [and {error.error_count() - 1} more]" if error.error_count() > 1 else ""
-    return f"{place + ': ' if place else ''}{message}{given}{more}"
+    return " ".join(f"{place + ': ' if place else ''}{message}{given}{more}".split())  # a key may hold a line break
 
 
 PLAIN = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.store.files import read_json, write_json
+from bench.store.files import read_mapping, write_json
 from bench.store.paths import MODEL, model_folder
 from swq.errors import UserError
 from swq.files import sha256_file
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 HUB = "hub:"
+CONFIG, INDEX = "config.json", "*.safetensors.index.json"
+TOKENIZER = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -42,33 +44,38 @@ class ModelRecord:
         Raises:
             UserError: the folder holds no safetensors or no tokenizer.
         """
-        tensors, tokenizer = _weights(weights), _tokenizer(weights)
-        if not tensors:
+        if not list(weights.glob("*.safetensors")):
             raise UserError(f"model {str(weights)!r} holds no *.safetensors")
-        if not tokenizer:
+        if not list(weights.glob("tokenizer*")) + list(weights.glob("vocab*")):
             raise UserError(f"model {str(weights)!r} holds no tokenizer files")
-        return cls(str(weights), _digest([weights / "config.json", *tensors]), _digest(tokenizer), origin)
+        return cls(str(weights), _digest(_weights(weights)), _digest(_tokenizer(weights)), origin)
 
     @classmethod
     def load(cls, key: str) -> ModelRecord:
         path = model_folder(key) / MODEL
-        try:
-            return cls(**read_json(path))
-        except TypeError as error:
-            raise UserError(f"{path} is damaged ({error}); remove {path.parent} and fetch the model again") from error
+        found = read_mapping(path)
+        if found.keys() != {field.name for field in fields(cls)} or not all(isinstance(v, str) for v in found.values()):
+            raise UserError(f"{path} is damaged; remove {path.parent} and fetch the model again")
+        return cls(**found)
 
     @property
     def folder(self) -> Path:
         """The transformers folder.
 
         Raises:
-            UserError: the hub's cache no longer holds it.
+            UserError: the hub's cache no longer holds it, or the record is damaged.
         """
         if not self.weights.startswith(HUB):
             return Path(self.weights)
         from bench.prepare.hub import cached_hub_model
 
-        return cached_hub_model(*self.weights.removeprefix(HUB).split("@"))
+        try:
+            repo, commit = self.weights.removeprefix(HUB).split("@")
+            return cached_hub_model(repo, commit)
+        except ValueError as error:  # the hub's own, too
+            raise UserError(
+                f"{self.weights!r} is no model of the hub; its record is damaged: fetch it again"
+            ) from error
 
     def check_weights(self, key: str) -> None:
         """Hash configuration and weights again, before anything is computed from them.
@@ -76,9 +83,7 @@ class ModelRecord:
         Raises:
             UserError: they are not those that were fetched.
         """
-        self._check(
-            key, "config.json or the weights", [self.folder / "config.json", *_weights(self.folder)], self.sha256
-        )
+        self._check(key, "config.json or the weights", _weights(self.folder), self.sha256)
 
     def check_tokenizer(self, key: str) -> None:
         """Hash the tokenizer's files again.
@@ -103,9 +108,18 @@ class ModelRecord:
         write_json(folder / MODEL, asdict(self))
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Read the tokenizer.
+
+        Raises:
+            UserError: it cannot be read.
+        """
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.folder)
+        try:
+            return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"the tokenizer in {self.folder} cannot be read: {reason}") from error
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, passages: list[str]) -> list[int]:
@@ -115,11 +129,13 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, passages: list[str]) -> list[in
 
 
 def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
+    """Return what decides a model: its configuration, its weights, and which file holds which of them."""
+    return [folder / CONFIG, *sorted(folder.glob("*.safetensors")), *folder.glob(INDEX)]
 
 
 def _tokenizer(folder: Path) -> list[Path]:
-    return sorted(path for name in ("tokenizer*", "vocab*", "merges*") for path in folder.glob(name))
+    """Return what decides a tokenizer. transformers also asks the model's configuration which class it is."""
+    return [folder / CONFIG, *sorted(path for name in TOKENIZER for path in folder.glob(name))]
 
 
 def _digest(files: list[Path]) -> str:

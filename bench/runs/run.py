@@ -13,10 +13,13 @@ from typing import Any
 from bench.config.params import Params
 from bench.runs.console import Console
 from bench.runs.dvc import Dvc
+from bench.runs.leftovers import clear_up, keep_lock
 from bench.runs.state import RunState
 from bench.runs.time_left import show_seconds
 from bench.store.failures import failures, forget_failures
 from bench.store.paths import PAGE, result_folder
+from bench.store.resume import sweep
+from bench.store.stage_output import NOTE
 from swq.errors import UserError
 
 TICK = 0.5  # seconds between two looks at how far it is
@@ -34,6 +37,8 @@ def run(params: Params, keys: list[str], jobs: int, console: Console) -> str:
     """
     began = time.monotonic()
     forget_failures()
+    if note := clear_up():
+        console.say(f"{NOTE}{note}")
     state = RunState(params, keys, jobs)
     with _interruptible():
         if jobs > 1:
@@ -47,6 +52,8 @@ def run(params: Params, keys: list[str], jobs: int, console: Console) -> str:
         arguments = ["repro", "--single-item", f"report@{params.suite}"]
         broken += _watch(Dvc("dvc-report", arguments, state.listener(), {}), state, console)
     console.clear()
+    keep_lock()
+    sweep()
     if broken:
         notes = [f"{stage}: {reason}" for stage, reason in failures().items()]
         raise UserError("; ".join(notes) or f"dvc could not run the cells: {broken[0].reason()} (see {broken[0].log})")
@@ -70,11 +77,12 @@ def _run_at_once(params: Params, keys: list[str], jobs: int, state: RunState, co
                 key, environment = waiting.pop(0), free.pop(0)
                 arguments = ["--wait-for-lock", "repro", "--single-item", f"reconstruct@{key}", f"score@{key}"]
                 running[key] = Dvc(f"dvc-{key}", arguments, state.listener(), environment), environment
-            console.progress(state.line())
+            _show([dvc for dvc, _ in running.values()], state, console)
             time.sleep(TICK)
             for key in [key for key, (dvc, _) in running.items() if dvc.ended()]:
                 dvc, environment = running.pop(key)
                 free.append(environment)
+                _show([dvc], state, console)
                 if not dvc.succeeded():
                     broken.append(dvc)
                     console.say(f"cell {key} failed: see {dvc.log}")
@@ -85,9 +93,17 @@ def _watch(dvc: Dvc, state: RunState, console: Console) -> list[Dvc]:
     """Show progress until a DVC has ended, and return it if it failed."""
     with _stopping(lambda: [dvc]):
         while not dvc.ended():
-            console.progress(state.line())
+            _show([dvc], state, console)
             time.sleep(TICK)
+    _show([dvc], state, console)
     return [] if dvc.succeeded() else [dvc]
+
+
+def _show(dvcs: list[Dvc], state: RunState, console: Console) -> None:
+    """Show what stages said, and how far the run is."""
+    for note in (note for dvc in dvcs for note in dvc.notes()):
+        console.say(note)
+    console.progress(state.line())
 
 
 @contextmanager

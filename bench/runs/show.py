@@ -8,6 +8,7 @@ from bench.config.params import Params
 from bench.preflight.words import few
 from bench.report.sections import EFFECT, QUALITY, RECOVERED
 from bench.runs.current import Record, is_current
+from bench.store.checksums import SUMS, check
 from bench.store.files import read_json
 from bench.store.paths import PAGE, PROVENANCE, TABLE, result_folder
 from swq.errors import UserError
@@ -20,12 +21,14 @@ def show(params: Params) -> str:
     """Return the suite's main tables, what of them params.yaml has left behind, and where the rest is.
 
     Raises:
-        UserError: the suite has no report yet.
+        UserError: the suite has no report yet, or it is damaged.
     """
     folder = result_folder(params.suite)
     path = folder / TABLE
     if not path.is_file():
         raise UserError(f"there is no {path} yet; `python -m bench run` makes it")
+    if (folder / SUMS).is_file():  # results that are committed may be older than checksums
+        check(folder, [TABLE, PROVENANCE])
     parts = []
     for section in path.read_text(encoding="utf-8").split("\n## ")[1:]:
         title, _, body = section.partition("\n")

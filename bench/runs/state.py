@@ -13,6 +13,7 @@ from bench.store.progress import Progress, forget_progress, read_progress
 from swq.errors import UserError
 
 VERBS = {
+    "validate": "validating params.yaml",
     "fetch-model": "fetching model",
     "train-model": "training model",
     "fetch-corpus": "fetching corpus",

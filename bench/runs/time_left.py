@@ -11,7 +11,7 @@ from bench.preflight.seconds import CPU, Rates
 from bench.preflight.shapes import shapes_of
 from bench.runs.current import is_current
 from bench.runtime import has_gpu
-from bench.store.files import read_json
+from bench.store.files import read_mapping
 from bench.store.paths import RECORD, artefact_folder, score_folder
 from bench.store.progress import Progress
 from swq.errors import UserError
@@ -43,7 +43,7 @@ def made_before(params: Params, keys: Iterable[str]) -> set[str]:
 
 def _made_before(params: Params, key: str) -> bool:
     try:
-        made, scored = read_json(artefact_folder(key) / RECORD), read_json(score_folder(key) / RECORD)
+        made, scored = read_mapping(artefact_folder(key) / RECORD), read_mapping(score_folder(key) / RECORD)
     except UserError:
         return False
     return is_current(params, key, made, scored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,8 +80,16 @@ def _language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     )
 
 
-def _load_tasks(folder: Path, protocol: Protocol, corpus: Path) -> dict[str, dict[str, Any]]:
-    """Return each task as lm-eval loads it, after checking all of them."""
+@dataclass(frozen=True)
+class _Task:
+    """A task as lm-eval loads it, and the index of the right choice of each document that will be scored."""
+
+    loaded: dict[str, Any]
+    golds: dict[int, int]
+
+
+def _load_tasks(folder: Path, protocol: Protocol, corpus: Path) -> dict[str, _Task]:
+    """Load and check all tasks, before the first one is scored."""
     from lm_eval.tasks import TaskManager
 
     for name in protocol.tasks:
@@ -89,25 +97,19 @@ def _load_tasks(folder: Path, protocol: Protocol, corpus: Path) -> dict[str, dic
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     loaded = {name: manager.load([name]) for name in protocol.tasks}
     _check_versions({name: found["tasks"][name] for name, found in loaded.items()}, protocol.task_versions)
-    for name, found in loaded.items():
-        _golds(name, found["tasks"][name], protocol.limit)
-    return loaded
+    return {name: _Task(found, _golds(name, found["tasks"][name], protocol.limit)) for name, found in loaded.items()}
 
 
 def _score_task(
-    name: str,
-    tasks: Callable[[], dict[str, dict[str, Any]]],
-    language_model: Callable[[], HFLM],
-    limit: int | None,
+    name: str, tasks: Callable[[], dict[str, _Task]], language_model: Callable[[], HFLM], limit: int | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the items of one task as JSON would hold them, and its version."""
     from lm_eval.evaluator import evaluate
 
-    loaded = tasks()[name]
-    golds = _golds(name, loaded["tasks"][name], limit)
-    results: Any = evaluate(language_model(), loaded, limit=limit, bootstrap_iters=0, log_samples=True)
+    task = tasks()[name]
+    results: Any = evaluate(language_model(), task.loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
-    items = [asdict(_item(name, sample, golds)) for sample in samples]
+    items = [asdict(_item(name, sample, task.golds)) for sample in samples]
     return {}, {"items": items, "version": results["versions"][name]}
 
 

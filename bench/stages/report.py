@@ -11,6 +11,7 @@ from bench.report.numbers import cell_metrics, changed_csv, quality_csv, recover
 from bench.report.page import page
 from bench.report.plots.files import draw
 from bench.report.tables import TABLES
+from bench.store.checksums import seal
 from bench.store.files import read_json, write_json
 from bench.store.paths import CELLS, PAGE, PROVENANCE, TABLE, result_folder
 from swq.errors import UserError
@@ -34,6 +35,7 @@ def report(params: Params) -> str:
     with atomic_folder(made) as folder:
         _write_page(suite, folder)
         _write_numbers(suite, folder)
+        seal(folder)
     missing = len(params.cells) - len(suite.results)
     some = f" ({missing} of {len(params.cells)} cells were not run)" if missing else ""
     return f"results of suite {params.suite} in {made}{some}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from bench.store.paths import FAILURES
 
 
@@ -17,11 +20,14 @@ def note_success(stage: str) -> None:
 
 
 def failures() -> dict[str, str]:
-    """Return the stages that failed and have not succeeded since, and why."""
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted(FAILURES.glob("*"))}
+    """Return the stages that failed and have not succeeded since, and why, in one line."""
+    return {path.name: _reason(path) for path in sorted(FAILURES.glob("*")) if path.is_file()}
 
 
 def forget_failures() -> None:
     """Forget all failures."""
-    for path in FAILURES.glob("*"):
-        path.unlink()
+    shutil.rmtree(FAILURES, ignore_errors=True)
+
+
+def _reason(path: Path) -> str:
+    return " ".join(path.read_text(encoding="utf-8", errors="replace").split())

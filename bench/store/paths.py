@@ -24,6 +24,8 @@ PAGE = "report.html"
 CELLS = "cells.json"
 PROVENANCE = "provenance.json"
 
+VALIDATED = Path("data/validated.txt")  # params.yaml is
+
 
 def model_folder(key: str) -> Path:
     return Path("data/models") / key

@@ -6,8 +6,11 @@ import platform
 import resource
 from pathlib import Path
 
-from bench.store.files import read_json, write_json
+from bench.store.files import read_mapping, write_json
 from swq.errors import UserError
+from swq.identity import fingerprint
+
+SUM = "sha256"
 
 
 def peak_memory() -> dict[str, int]:
@@ -26,12 +29,19 @@ def keep_peak(path: Path) -> dict[str, int]:
     peak, before = peak_memory(), _kept(path)
     highest = {name: max(peak.get(name, 0), before.get(name, 0)) for name in {**before, **peak}}
     if highest != before:
-        write_json(path, highest)
+        write_json(path, {"bytes": highest, SUM: _sum(path, highest)})
     return highest
 
 
 def _kept(path: Path) -> dict[str, int]:
     try:
-        return {str(name): int(size) for name, size in read_json(path).items()}
-    except (UserError, AttributeError, TypeError, ValueError):
+        kept = read_mapping(path)
+    except UserError:
         return {}  # there is none, or it is damaged
+    peak = kept.get("bytes", {})
+    return peak if kept.get(SUM) == _sum(path, peak) else {}
+
+
+def _sum(path: Path, peak: dict[str, int]) -> str:
+    """Return a checksum of a peak and its place: a damaged one would look like a measurement."""
+    return fingerprint([path.parent.name, peak])

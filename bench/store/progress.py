@@ -34,11 +34,13 @@ def note_progress(what: str, done: int, total: int) -> None:
 
 
 def read_progress(stage: str) -> Progress | None:
-    """Return what a stage noted last; None if it has noted nothing yet."""
+    """Return what a stage noted last; None if it has noted nothing yet, or nothing that makes sense."""
     try:
-        return Progress(**read_json(_file(stage)))
+        noted = Progress(**read_json(_file(stage)))
     except (UserError, TypeError):
         return None
+    counts = isinstance(noted.done, int) and isinstance(noted.total, int)
+    return noted if counts and isinstance(noted.what, str) and 0 <= noted.done <= noted.total > 0 else None
 
 
 def forget_progress(stage: str) -> None:

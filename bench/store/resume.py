@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from bench.store.files import read_json, write_json
+from bench.store.files import read_json, read_mapping, write_json
 from bench.store.paths import RESUME
 from bench.store.peak import keep_peak
 from bench.store.stage_output import say
@@ -48,14 +48,16 @@ class State:
             decides: everything that decides the result, as JSON would hold it.
         """
         self.stage, place = stage, RESUME / stage
-        self.pieces = Pieces(place / fingerprint(decides)[:32])
+        self.pieces = Pieces(place / _name(decides))
+        for path in self.pieces.folder.glob("*"):
+            if path.is_dir():  # left by a kill or a repair of the disk, and in the way of the file of its name
+                shutil.rmtree(path)
         self.seconds = 0.0
-        others = [path for path in place.glob(f"*/{DECIDES}") if path.parent != self.pieces.folder]
-        if not self.pieces.names() and others:
+        others = [path for path in place.glob(f"*/{DECIDES}") if Pieces(path.parent).names()]
+        if others and not self.pieces.names():
             latest = max(others, key=lambda path: path.stat().st_mtime)
-            say(f"{stage} starts anew; an earlier, unfinished run is not continued: {_why(latest, decides)}")
-        if not (self.pieces.folder / DECIDES).is_file():
-            write_json(self.pieces.folder / DECIDES, decides)
+            say(f"{stage} starts anew and does not continue an earlier run: {_why(latest, decides)}")
+        write_json(self.pieces.folder / DECIDES, decides)
 
     def piece(self, name: str, make: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]) -> Piece:
         """Return a piece, made now if it is not there; `seconds` in its header says how long it took then."""
@@ -98,7 +100,7 @@ def _locked() -> dict[str, dict[str, str]]:
     try:
         stages = yaml.safe_load(DVC_LOCK.read_text(encoding="utf-8"))["stages"]
         return {name: {out["path"]: out["md5"] for out in stage.get("outs", [])} for name, stage in stages.items()}
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError):
         return {}  # cut off by a kill: nothing is known to be in it
 
 
@@ -112,12 +114,19 @@ def dvc_md5(out: Path) -> str:
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
+def _name(decides: Mapping[str, Any]) -> str:
+    return fingerprint(decides)[:32]
+
+
 def _why(path: Path, decides: Mapping[str, Any]) -> str:
     """Say in what an earlier state differs."""
     try:
-        before, now = (dict(_leaves(data)) for data in (read_json(path), json.loads(json.dumps(decides))))
-    except (UserError, AttributeError):
+        earlier = read_mapping(path)
+    except UserError:
+        earlier = {}
+    if _name(earlier) != path.parent.name:
         return f"{path} is damaged"
+    before, now = (dict(_leaves(data)) for data in (earlier, json.loads(json.dumps(decides))))
     changed = [name for name in sorted({**before, **now}) if before.get(name) != now.get(name)]
     said = [_changed(name, before.get(name), now.get(name)) for name in changed[:FEW]]
     return ", ".join(said) + (f" and {len(changed) - FEW} more" if len(changed) > FEW else "")

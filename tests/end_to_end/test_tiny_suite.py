@@ -23,7 +23,7 @@ from tests.support import tiny_suite
 from tests.support.project import Project, copy_project, ran
 from tests.support.warm_python import warm_python
 
-STAGES = ("fetch-model", "fetch-corpus", "calibrate", "reconstruct", "score", "report")
+STAGES = ("validate", "fetch-model", "fetch-corpus", "calibrate", "reconstruct", "score", "report")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_second_run_recomputes_nothing_and_one_edit_re_runs_one_cell(project: Pr
     values["cells"]["tiny-rtn"]["scale_dtype"] = "float32"
     tiny_suite.write_params(project.folder, values)
     try:
-        assert ran(project.repro()) == {"reconstruct@tiny-rtn", "score@tiny-rtn", "report@tiny"}
+        assert ran(project.repro()) == {"validate", "reconstruct@tiny-rtn", "score@tiny-rtn", "report@tiny"}
     finally:
         tiny_suite.write_params(project.folder, tiny_suite.params())
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from bench.config.params import Params
-from bench.store.files import write_json
+from bench.store.checksums import seal
+from bench.store.files import read_json, write_json
 from bench.store.items import Item, write_items
 from bench.store.paths import artefact_folder, score_folder
 
@@ -39,3 +41,19 @@ def write_scores(
     write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
     made = {"identity": params.identity(key), "made_with": params.made_with(key)}
     write_json(artefacts / "record.json", cost | made)
+    for folder in (scores, artefacts):
+        seal(folder)
+
+
+def change_summary(key: str, **changes: Any) -> None:
+    """Give a cell's scores another summary."""
+    path = score_folder(key) / "summary.json"
+    write_json(path, read_json(path) | changes)
+    seal(path.parent)
+
+
+def note_retry(key: str, **blocks: str) -> None:
+    """Write down that blocks of a cell were trained again at a lower rate, and why."""
+    path = artefact_folder(key) / "record.json"
+    write_json(path, read_json(path) | {"retried_blocks": blocks})
+    seal(path.parent)

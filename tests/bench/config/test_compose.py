@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.compose import HEADER, compose, overrides_of
+from bench.config.compose import HEADER, OVER, compose, overrides_of
 from bench.config.params import load_params
 from bench.preflight.check import check
 from swq.errors import UserError
@@ -54,7 +54,7 @@ def test_change_by_hand_is_shown_and_kept(project: Path) -> None:
 def test_key_that_stands_twice_is_refused(project: Path, file: str, line: str) -> None:
     path = project / "conf" / file
     path.write_text(path.read_text() + line)
-    with pytest.raises(UserError, match=rf"{file} .*'seed' is there twice|duplicate key .*{file}"):
+    with pytest.raises(UserError, match=rf"conf/{file} .*'(seed|protocol)' is there twice"):
         compose("bundled")
 
 
@@ -149,6 +149,35 @@ def test_mistake_in_a_suite_ends_in_one_line(project: Path, text: str, said: str
     with pytest.raises(UserError, match=said) as caught:
         compose("mine")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("7", "must hold a mapping"),
+        ("hydra: null", "the key 'hydra' would configure Hydra itself"),
+        ("defaults: null", "does not compose: .*defaults must be a list"),
+        ("defaults: [7]", "defaults: 7 is no file's name, such as /protocol/quick"),
+        ("defaults: [{}]", "defaults: {} is no file's name"),
+        ("defaults: [{ 1: 2 }]", "defaults: .*1: 2.* is no file's name"),
+        ("defaults: ['']", "defaults: '' is no file's name"),
+        (f"defaults: [{'x' * 300}]", "defaults: 'xxx.*xxx' is no file's name"),
+        ("a: &a [*a]", "the alias 'a' stands inside what it names"),
+        ("a: !!timestamp x", "the tag .* has no meaning here"),
+    ],
+)
+def test_what_hydra_breaks_on_is_named(project: Path, text: str, said: str) -> None:
+    (project / "conf/suite/mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    with pytest.raises(UserError, match=rf"conf/.*{said}") as caught:
+        compose("mine")
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_line_of_settings_is_named(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("\n", f"\n{OVER}'\n", 1))
+    with pytest.raises(UserError, match=r"^the line .* cannot be read: No closing quotation; it was edited by hand"):
+        compose("bundled")
 
 
 def test_conf_that_changed_is_told_from_an_edit(project: Path) -> None:

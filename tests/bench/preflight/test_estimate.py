@@ -177,6 +177,17 @@ def test_totals_are_sums_and_peaks_of_the_rows(params: Params) -> None:
         assert max(float(row[column]) for row in rows) == float(total[column])
 
 
+def test_finished_blocks_of_one_cell_need_disk_too(params: Params) -> None:
+    """They stay beside the artefact until dvc.lock holds it; of all cells, that of the largest artefact counts."""
+    keys = ["7b-fp", *(key for key in params.cells if key.startswith("7b") and params.cells[key].scheme)]
+    table = estimate(params, keys).split("\n\n")[-1]
+    sizes = {row.split("|")[1].strip(): float(row.split("|")[2]) for row in table.splitlines()[2:]}
+    shapes = shapes_of(params, params.cells[keys[0]].model)
+    largest = max(cost(params, params.cells[key], shapes, Rates()).resume for key in keys)
+    assert sizes["finished blocks of the cell that is being made (the largest)"] == round(largest / 2**30, 1) > 0
+    assert sizes["total"] == pytest.approx(sum(sizes.values()) - sizes["total"], abs=0.3)
+
+
 def test_many_cells_share_rows(params: Params) -> None:
     *rows, total = rows_of(estimate(params, params.cells))
     assert sum(int(row[2]) for row in rows) == int(total[2]) == len(params.cells)

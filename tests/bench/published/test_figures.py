@@ -203,3 +203,12 @@ def test_printed_mean_is_held_against_its_own_tasks(tmp_path: Path) -> None:
 
     (found,) = contradictions(load_published(write(tmp_path, edit)))
     assert found.values == {"A": 50.2, "A, recomputed": 50.0}
+
+
+def test_zero_beside_another_number_is_a_contradiction_like_any(tmp_path: Path) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["sources"]["B"] = "another paper"
+        first(values).update(tasks={"piqa": 0.0})
+        values["figures"] += [{**first(values), "tasks": {"piqa": 50.0}, "source": "B"}]
+
+    assert "50.00 (B)" in contradictions_page(load_published(write(tmp_path, edit)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import shutil
 from pathlib import Path
@@ -19,9 +18,7 @@ from bench.config.params import Params, load_params
 from bench.report.tables.quality import quality_table
 from bench.runs.show import outdated, show
 from bench.stages.report import report
-from bench.store.files import write_json
 from bench.store.items import Item
-from bench.store.paths import score_folder
 from swq.errors import UserError
 from tests.support import scores, tiny_suite
 
@@ -101,8 +98,7 @@ def test_seeds_are_one_row(params: Params) -> None:
     edited = load_params()
     for key in set(edited.cells) - {"tiny-omniquant-s8"}:
         write_scores(edited, key)
-    path = score_folder("tiny-omniquant-s7") / "summary.json"
-    write_json(path, json.loads(path.read_text()) | {"diverged": True, "perplexity": {"perplexity": None}})
+    scores.change_summary("tiny-omniquant-s7", diverged=True, perplexity={"perplexity": None})
     results = load_results(edited)
     row = next(row for row in rows_of(edited, results) if row.label == "OmniQuant")
     assert row.keys == ("tiny-omniquant", "tiny-omniquant-s7", "tiny-omniquant-s8") and row.name == "tiny-omniquant"
@@ -149,14 +145,25 @@ def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -
     one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
     for key in params.cells:
         write_scores(one_task, key)
-    summary = json.loads((score_folder("tiny-rtn") / "summary.json").read_text())
     diverged = {"piqa": {"acc": None, "margin": None, "n_items": 1}}
-    write_json(score_folder("tiny-rtn") / "summary.json", summary | {"diverged": True, "tasks": diverged})
+    scores.change_summary("tiny-rtn", diverged=True, tasks=diverged)
     suite = measured(one_task)
     compared = {row.keys[0] for row in suite.rows if row.recovered}
     assert compared == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
     line = next(line for line in quality_table(suite).markdown().splitlines() if line.startswith("| RTN"))
     assert line.count("diverged") == 3
+
+
+def test_row_that_departs_from_its_recipe_is_marked(params: Params) -> None:
+    one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
+    for key in params.cells:
+        write_scores(one_task, key)
+    scores.note_retry("tiny-omniquant", **{"1": "the loss became nan", "4": "the loss became inf"})
+    report(one_task)
+    lines = [line for line in page().splitlines() if re.match(r"\| OmniQuant [^+]", line)]
+    assert lines and all(line.startswith("| OmniQuant † ") for line in lines), "in every table"
+    assert page().count(" † ") == len(lines), "and no other row"
+    assert "† departs from its recipe" in page() and "(tiny-omniquant: block 1, 4)" in page()
 
 
 def test_report_of_a_part_names_what_is_missing(params: Params) -> None:

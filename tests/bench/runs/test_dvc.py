@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,32 @@ def test_stages_are_heard_in_order(here: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_another_run_in_the_folder_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "WARNING: '/x/data/models/m' is busy, it is being blocked by:"
+    said = "ERROR: '/x/data/models/m' is busy, it is being blocked by:\n  (PID 123): /x/bin/dvc repro"
     monkeypatch.setattr(module.sys, "executable", script(here, f'print("""{said}""")\nraise SystemExit(1)'))
     dvc = Dvc("dvc", [], lambda *_: None, {})
-    assert not dvc.succeeded() and dvc.reason().startswith("another run is active in this folder")
+    assert not dvc.succeeded()
+    assert dvc.reason().startswith("another run is active in this folder: process 123 (/x/bin/dvc repro); wait")
+
+
+def test_notes_of_stages_are_heard_once_and_at_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = """
+import sys
+print("Running stage 'score@a':")
+print("note: score@a continues", flush=True)
+sys.stdin.readline()
+print("a note: of something else")
+print("note: another one")
+"""
+    monkeypatch.setattr(module.sys, "executable", script(here, body))
+    read, write = os.pipe()
+    with os.fdopen(read) as asked:
+        monkeypatch.setattr(module.subprocess, "Popen", partial(module.subprocess.Popen, stdin=asked))
+        dvc = Dvc("dvc", [], lambda *_: None, {})
+    while not (notes := list(dvc.notes())):
+        time.sleep(0.01)
+    assert notes == ["note: score@a continues"] and not dvc.ended()
+    os.close(write)
+    assert dvc.succeeded() and list(dvc.notes()) == ["note: another one"] and list(dvc.notes()) == []
 
 
 IGNORES = """

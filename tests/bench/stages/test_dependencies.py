@@ -32,7 +32,9 @@ from tests.support.imports import file_of, files_named, files_of, imports_of, na
 from tests.support.repository import ROOT
 
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-STAGES: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in DVC["stages"].items()}
+GATE = "validate"  # makes no result: it lets the others begin, and its rules are the whole of bench/config
+EVERY: dict[str, dict[str, Any]] = {name: stage.get("do", stage) for name, stage in DVC["stages"].items()}
+STAGES = {name: stage for name, stage in EVERY.items() if name != GATE}
 METHOD = "${item.method.name}"
 
 REGISTRY = "swq/methods/__init__.py"
@@ -242,10 +244,16 @@ def test_what_is_listed_decides(stage: str) -> None:
 def test_what_is_listed_is_there(stage: str) -> None:
     """Code and configuration lie in the repository; everything else is what another stage makes."""
     assert [dep for dep in dependencies_of_any(stage) if not (ROOT / dep).exists()] == []
-    made = [next(iter(out)) if isinstance(out, dict) else out for other in STAGES.values() for out in other["outs"]]
+    made = [next(iter(out)) if isinstance(out, dict) else out for other in EVERY.values() for out in other["outs"]]
     made = [re.sub(r"\$\{[^}]*\}", "*", out) for out in made]
     others = [re.sub(r"\$\{[^}]*\}", "*", dep) for dep in STAGES[stage]["deps"] if dep not in listed(stage)]
     assert [dep for dep in others if not any(out == dep or out.startswith(f"{dep}/") for out in made)] == []
+
+
+def test_every_stage_waits_for_the_names_to_be_validated() -> None:
+    (gate,) = EVERY[GATE]["outs"]
+    assert EVERY[GATE]["deps"] == ["params.yaml", "bench/config"]
+    assert all(set(gate) <= set(stage["deps"]) for stage in STAGES.values())
 
 
 def test_what_decides_nothing_is_reached() -> None:

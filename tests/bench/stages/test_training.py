@@ -20,7 +20,7 @@ from bench.stages.train import train_model
 from bench.store.resume import State, dvc_md5, sweep
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
-from swq.tensor_file import read_tensors, write_tensors
+from swq.pieces import Pieces
 from tests.support import tiny_suite
 from tests.support.project import in_folder_with_code
 
@@ -114,7 +114,7 @@ def test_checkpoint_cannot_run_code(tmp_path: Path) -> None:
             return Path.touch, (ran,)
 
     content = torch.frombuffer(bytearray(pickle.dumps({"epoch": Trap()})), dtype=torch.uint8)
-    write_tensors(path, {"checkpoint": content}, {"seconds": 1.0})
+    Pieces(path.parent).save(path.stem, {"checkpoint": content}, {"seconds": 1.0})
     with pytest.raises(pickle.UnpicklingError):
         trained(tmp_path, "m")
     assert not ran.exists()
@@ -123,10 +123,10 @@ def test_checkpoint_cannot_run_code(tmp_path: Path) -> None:
 def test_time_of_a_killed_training_counts(tmp_path: Path) -> None:
     """A resumed training must not look faster than it was."""
     trained(tmp_path, "m")
-    header = read_tensors(checkpoint("m"))[1]
+    kept = Pieces(checkpoint("m").parent).load(checkpoint("m").stem)
     state = State("train-model@m", SETTINGS)
     train(Training(**SETTINGS), PASSAGES, "cpu", state, tmp_path / "m")
-    assert state.seconds == header["seconds"] > 0
+    assert kept and state.seconds == kept[1]["seconds"] > 0
 
 
 def test_steps_take_every_window_once_an_epoch() -> None:

@@ -1,0 +1,1 @@
+"""Configurations that nobody meant to write: each is accepted, or refused in one line."""
