@@ -26,13 +26,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The file is on the disk, and not only in the system's memory, before it gets its name.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or a folder has the name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _beside(path) as folder, _naming_full_disk(path):
         temporary = folder / path.name
         yield temporary
         _to_disk(temporary)
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, and a file of that name has to be written; move it away")
         os.replace(temporary, path)
         _to_disk(path.parent)
 

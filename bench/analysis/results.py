@@ -41,7 +41,7 @@ class CellResult:
     @property
     def retried_blocks(self) -> list[str]:
         """Blocks that were trained a second time at a lower rate than the recipe's, as their loss was not finite."""
-        return list(self.records["reconstruct"].get("retried_blocks", {}))
+        return list(self.records.get("reconstruct", {}).get("retried_blocks", {}))
 
     @property
     def mean_accuracy(self) -> float | None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.store.checksums import check, seal
 from bench.store.files import read_mapping, write_json
 from bench.store.paths import MODEL, model_folder
 from swq.errors import UserError
@@ -53,6 +54,9 @@ class ModelRecord:
     @classmethod
     def load(cls, key: str) -> ModelRecord:
         path = model_folder(key) / MODEL
+        if not path.is_file():
+            raise UserError(f"there is no {path}; run the stage that writes it")
+        check(path.parent, [MODEL])
         found = read_mapping(path)
         if found.keys() != {field.name for field in fields(cls)} or not all(isinstance(v, str) for v in found.values()):
             raise UserError(f"{path} is damaged; remove {path.parent} and fetch the model again")
@@ -106,6 +110,7 @@ class ModelRecord:
 
     def save(self, folder: Path) -> None:
         write_json(folder / MODEL, asdict(self))
+        seal(folder, [MODEL])
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Read the tokenizer.

@@ -41,8 +41,7 @@ def fetch_hub_model(model: HubModel) -> Path:
     with _explaining(model, "model"):
         folder = Path(snapshot_download(model.repo, revision=model.revision, **FILES))
     _check_commit(model, folder.name)
-    index = folder / INDEX
-    weights = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
+    weights = _named_in(folder / INDEX)
     if missing := sorted(file for file in {*REQUIRED, *weights} if not (folder / file).is_file()):
         raise UserError(f"model {model.repo}: {missing[0]} is not in {folder}; delete that folder and fetch it online")
     if not list(folder.glob("*.safetensors")):
@@ -51,6 +50,18 @@ def fetch_hub_model(model: HubModel) -> Path:
             f" have them (https://huggingface.co/{model.repo}/discussions): use revision: refs/pr/N"
         )
     return folder
+
+
+def _named_in(index: Path) -> set[str]:
+    """Return the files that an index of weights names; none if there is no index.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{index} is damaged ({error}); delete {index.parent} and fetch the model again") from error
 
 
 def cached_hub_model(repo: str, commit: str) -> Path:

@@ -64,7 +64,7 @@ def read_records(path: Path, cache: Path | None = None, *, text: bool = False, c
             dataset = Dataset.from_generator(_passages, features=TEXT_FEATURES, cache_dir=folder, gen_kwargs=given)
         else:
             dataset = _by_columns(_json(path), called)
-    except (OSError, ValueError, pa.ArrowException, DatasetGenerationError) as error:
+    except (OSError, ValueError, RecursionError, pa.ArrowException, DatasetGenerationError) as error:
         cause = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
         if isinstance(cause, UserError):
             raise cause from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bench.config.params import Params
 from bench.inputs.models import ModelRecord
 from bench.inputs.texts import Text, calibration_samples
+from bench.inputs.tokens import write_tokens
 from bench.store.checksums import check
 from bench.store.files import read_json
 from bench.store.paths import MANIFEST, calibration_file, corpus_folder, used_of
 from swq.files import atomic_folder
-from swq.tensor_file import write_tensors
 
 
 def calibrate(params: Params, key: str) -> str:
@@ -22,11 +22,8 @@ def calibrate(params: Params, key: str) -> str:
     text = Text(corpus, settings.text, record.tokenizer())
     manifest = read_json(corpus / MANIFEST)
     tokens = calibration_samples(text, settings)
-    header = settings.model_dump() | {
-        "text_sha256": manifest["texts"][settings.text],
-        "tokenizer_sha256": record.tokenizer_sha256,
-    }
+    inputs = {"text_sha256": manifest["texts"][settings.text], "tokenizer_sha256": record.tokenizer_sha256}
     path = calibration_file(key)
     with atomic_folder(path.parent) as folder:
-        write_tensors(folder / path.name, {"tokens": tokens}, header)
+        write_tokens(folder / path.name, tokens, settings, **inputs)
     return f"calibration {key}: {tokens.shape[0]} x {tokens.shape[1]} tokens of {text.n_passages} passages"

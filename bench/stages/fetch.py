@@ -59,7 +59,7 @@ def _record(source: FolderModel | HubModel) -> ModelRecord:
         weights = fetch_hub_model(source)
         origin = f"{source.repo}@{weights.name}"
         called = f"{HUB}{origin}"
-    from swq.models.adapter import check_model_folder
+    from swq.models.folder import check_model_folder
 
     check_model_folder(weights)
     return replace(ModelRecord.of_folder(weights, origin), weights=called)

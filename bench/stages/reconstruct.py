@@ -15,6 +15,7 @@ from torch import Tensor
 from bench import runtime
 from bench.config.params import Params
 from bench.inputs.models import ModelRecord
+from bench.inputs.tokens import calibration_tokens
 from bench.store.checksums import seal
 from bench.store.code import code_of
 from bench.store.paths import LEARNED, LOSSES, QUANTIZED, RECORD, artefact_folder, calibration_file
@@ -29,7 +30,7 @@ from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import SLOWER
 from swq.reconstruct.runner import reconstruct as walk
-from swq.tensor_file import read_tensors, write_tensors
+from swq.tensor_file import write_tensors
 
 
 def reconstruct(params: Params, key: str) -> str:
@@ -39,9 +40,10 @@ def reconstruct(params: Params, key: str) -> str:
     fabric = runtime.start(params.runtime, cell.precision)
     model_record = ModelRecord.load(cell.model)
     model_record.check_weights(cell.model)
-    tokens_file = calibration_file(cell.calibration)
-    calibration = read_tensors(tokens_file)[0]["tokens"] if cell.method.needs_calibration else None
-    inputs = {"model_sha256": model_record.sha256, "calibration_sha256": sha256_file(tokens_file)}
+    tokens = calibration_tokens(cell.calibration, params.calibrations[cell.calibration])
+    calibration = tokens if cell.method.needs_calibration else None
+    tokens_sha256 = sha256_file(calibration_file(cell.calibration))
+    inputs = {"model_sha256": model_record.sha256, "calibration_sha256": tokens_sha256}
     state = State(
         f"reconstruct@{key}",
         {

@@ -29,7 +29,7 @@ def held(name: str, what: str, wait: bool) -> Iterator[None]:
         UserError: another process holds it; names that.
     """
     LOCKS.mkdir(exist_ok=True)
-    with (LOCKS / name).open("a+", encoding="utf-8") as handle:
+    with (LOCKS / name).open("a+", encoding="utf-8", errors="replace") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from swq.errors import UserError, one_of
-from swq.models import FAMILIES, family_of
+from swq.errors import UserError
+from swq.models import family_of
 from swq.models.family import ScalePair
+from swq.models.folder import UNREADABLE, check_model_folder, reason
 from swq.models.introspect import HOW_TO, introspect
 from swq.models.recording import BlockKwargs, recording, require_same
 from swq.models.weights import Checkpoint, InMemory, Weights, empty, fill
@@ -56,8 +56,8 @@ class DecoderModel:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError) as error:
-            raise UserError(f"model {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        except UNREADABLE as error:
+            raise UserError(f"model {folder} cannot be loaded: {reason(error)}") from error
         model, found = loaded
         if missing := sorted(found["missing_keys"]):  # transformers would initialise them at random
             raise UserError(f"model {str(folder)!r}: its safetensors hold no {missing[0]}")
@@ -217,29 +217,8 @@ def _build(folder: Path | str, dtype: torch.dtype) -> PreTrainedModel:
     try:
         with init_empty_weights(include_buffers=False):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model {folder} cannot be built: {str(error).splitlines()[0]}") from error
-
-
-def check_model_folder(folder: Path | str) -> str:
-    """Return the `model_type` of the model in `folder`, without loading it.
-
-    Raises:
-        UserError: no such folder, no config.json, or transformers has no causal LM for the model.
-    """
-    config = Path(folder) / "config.json"
-    if not config.is_file():
-        raise UserError(f"model {str(folder)!r} is not a transformers model folder: there is no {config}")
-    try:
-        described = json.loads(config.read_text())
-        model_type = described["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{config} does not name a model_type") from error
-    if model_type not in CONFIG_MAPPING:
-        raise UserError(f"{config}: {one_of('model_type', model_type, (t for f in FAMILIES for t in f.model_types))}")
-    if not any("CausalLM" in name for name in described.get("architectures") or []):
-        raise UserError(f"{config}: architectures {described.get('architectures')} contain no causal language model")
-    return model_type
+    except UNREADABLE as error:
+        raise UserError(f"model {folder} cannot be built: {reason(error)}") from error
 
 
 def block_output(output: Tensor | tuple[Tensor, ...], expected: torch.Size) -> Tensor:

@@ -42,6 +42,22 @@ def written(names: tuple[str, ...], numbers: tuple[int, ...] = (1,)) -> list[Kil
     return [KillPoint(moment, name, n) for moment, name, n in product(WRITING, names, numbers)]
 
 
+# What DVC does from a command's end to its entry in dvc.lock, as moment, function and which call.
+UNTIL_LOCKED = [
+    ("half", DVC_DUMP, 2),  # the first is an entry of the run cache, the second dvc.lock
+    ("half", DVC_LOCKS, 2),
+    ("call", DVC_DUMP, 2),  # the file is empty then
+    ("call", DVC_LOCKS, 1),
+    ("call", "dvc.stage:Stage.save", 1),
+    ("call", "dvc.stage.cache:StageCache.save", 1),
+    ("half", DVC_DUMP, 1),
+    ("called", "dvc.stage.cache:StageCache.save", 1),
+    ("call", "dvc.output:Output.commit", 1),
+    ("called", "os:unlink", 5),
+    ("called", "dvc.output:otransfer", 1),
+    ("called", "dvc.stage:Stage.commit", 1),
+    ("called", "dvc.dvcfile:Lockfile.dump_stages", 1),
+]
 # In each phase, the kill that `make test` has comes first.
 PHASES = {
     "training": [
@@ -65,31 +81,11 @@ PHASES = {
         *written(("score@*/made.json",)),
     ],
     "lock": [
-        KillPoint(moment, what, n, command)
-        for command, (moment, what, n) in product(
-            (1, 2),
-            (
-                ("half", DVC_DUMP, 2),  # the first is an entry of the run cache, the second dvc.lock
-                ("call", "dvc.stage:Stage.save", 1),
-                ("call", "dvc.stage.cache:StageCache.save", 1),
-                ("half", DVC_DUMP, 1),
-                ("called", "dvc.stage.cache:StageCache.save", 1),
-                ("call", "dvc.output:Output.commit", 1),
-                ("call", "os:link", 1),  # into the cache, or back into the workspace
-                ("call", "os:link", 3),
-                ("called", "os:unlink", 5),
-                ("called", "dvc.output:otransfer", 1),
-                ("called", "dvc.stage:Stage.commit", 1),
-                ("call", DVC_LOCKS, 1),  # the file is empty then
-                ("half", DVC_LOCKS, 2),
-                ("call", DVC_DUMP, 2),
-                ("called", "dvc.dvcfile:Lockfile.dump_stages", 1),
-            ),
-        )
+        *(KillPoint(moment, what, n, command) for (moment, what, n), command in product(UNTIL_LOCKED, (1, 2))),
+        *(KillPoint("call", "os:link", n, command=1) for n in (1, 3)),  # from the cache into the workspace
+        *(KillPoint("call", "os:replace", n, command=2) for n in (1, 3)),  # into the cache
     ],
 }
-PHASES["lock"].sort(key=lambda point: (point.what, point.moment) != ("json:dump", "half") and point.what != DVC_DUMP)
-
 # What `python -m bench run` says after the first kill of each phase.
 SAYS = {
     "training": "note: reconstruct@tiny-omniquant-sw continues from block 2 of 2 blocks",

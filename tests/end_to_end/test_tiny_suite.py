@@ -55,6 +55,7 @@ def test_results_hold_every_cell(project: Project) -> None:
         "cells.json",
         "provenance.json",
         "report.html",
+        "SHA256SUMS",
         "sw_effect.tex",
         "sw_share.tex",
         *(f"{table}.{form}" for table in ("quality", "recovered", "changed") for form in ("csv", "tex")),

@@ -63,7 +63,7 @@ CACHED = {"bench/prepare/hub.py": "finds a model in the hub's cache, by the comm
 DECIDES_NOTHING_THERE = {
     "fetch-model": {
         "bench/prepare/readers.py": "reads records of texts and tasks, which bench/prepare/hub.py fetches too",
-        "swq/models/adapter.py": "refuses a folder without a causal language model",
+        "swq/models/folder.py": "refuses a folder without a causal language model",
         "swq/models/weights.py": "gives bench/prepare/hub.py the name of the file that lists a model's weights",
     },
     "train-model": CACHED,
