@@ -19,8 +19,8 @@ test: setup  ## run every test
 test-fast: setup  ## run the tests that take under a minute together
 	$(RUN) python -m pytest $(TOGETHER) -m "not end_to_end and not slow"
 
-test-long: setup  ## run every test, each command of the pipeline in a fresh interpreter
-	SWQ_TEST_COLD=1 SWQ_FUZZ_EXAMPLES=2000 $(RUN) python -m pytest $(TOGETHER)
+test-long: setup  ## run every test in its long form: fresh interpreters, 2,000 examples a fuzz, every kill (over an hour)
+	SWQ_TEST_COLD=1 SWQ_FUZZ_EXAMPLES=2000 SWQ_KILLS=99 $(RUN) python -m pytest $(TOGETHER)
 
 check: setup  ## format, lint and types
 	$(RUN) ruff format --check .

@@ -1,6 +1,7 @@
-"""What a DVC that was killed leaves behind and cannot read itself: half a dvc.lock, and a file of locks.
+"""What a DVC that was killed leaves behind and cannot read itself: half of dvc.lock, of its locks, of a cached run.
 
-DVC writes both in place. A kill meanwhile leaves them empty or cut off, and every later DVC refuses to start.
+It writes the first two in place, so that a kill leaves them empty or cut off, and every later DVC refuses to start. It
+takes half of a cached run for a whole one, and every later DVC fails at that stage, as it does where there is nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ COPY = LOCKS / DVC_LOCK.name  # of the last dvc.lock that was whole
 TORN = LOCKS / f"{DVC_LOCK.name}.damaged"
 RWLOCK = Path(".dvc/tmp/rwlock")  # which DVC reads and writes which path
 GUARD = Path(".dvc/tmp/rwlock.lock")  # DVC holds it while it edits that
-REPO = Path(".dvc/tmp/lock")  # DVC holds it whenever no stage runs, so also while it writes dvc.lock
+RUNS = Path(".dvc/cache/runs")  # an entry for each run of a stage, named by its hash
+REPO = Path(".dvc/tmp/lock")  # DVC holds it whenever no stage runs, so also while it writes dvc.lock and a cached run
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it was built
 
 
@@ -35,7 +37,10 @@ def clear_up() -> str | None:
         if free:
             _mend_rwlock()
     with _taken(REPO) as free:
-        return _mend_lock() if free else None
+        if not free:
+            return None
+        _mend_runs()
+        return _mend_lock()
 
 
 def keep_lock() -> None:
@@ -61,6 +66,15 @@ def _mend_lock() -> str | None:
     shutil.copyfile(DVC_LOCK, TORN)
     write_text(DVC_LOCK, _text(COPY))
     return f"{DVC_LOCK} was cut off, as by a kill; its last whole copy is back, and what it was is {TORN}"
+
+
+def _mend_runs() -> None:
+    """Remove cached runs that have no name yet, and empty folders that were made for one: both stop DVC."""
+    for folder in RUNS.glob("*/*/"):
+        for half in folder.glob("*.*"):
+            half.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _mend_rwlock() -> None:

@@ -32,7 +32,8 @@ KEY = "tiny-omniquant-sw"  # the cell that is killed; the others are finished be
 VOLATILE = ("record.json", "SHA256SUMS")  # when and how long, and the checksum of that
 
 MODEL_CALL, WINDOW = "lm_eval.models.huggingface:HFLM._model_call", "bench.scoring.perplexity:token_losses"
-DVC_DUMP, DVC_LOCKS = "dvc.utils.serialize._yaml:_dump", "json:dump"  # of dvc.lock, of .dvc/tmp/rwlock
+# How DVC writes dvc.lock and an entry of the run cache, that entry alone, and .dvc/tmp/rwlock.
+DVC_DUMP, DVC_ENTRY, DVC_LOCKS = "dvc.utils.serialize._yaml:_dump", "dvc.utils.serialize:dump_yaml", "json:dump"
 TRAIN = [KillPoint("step")]
 SCORE = [KillPoint("call", MODEL_CALL), KillPoint("call", WINDOW)]
 
@@ -50,6 +51,8 @@ UNTIL_LOCKED = [
     ("call", DVC_LOCKS, 1),
     ("call", "dvc.stage:Stage.save", 1),
     ("call", "dvc.stage.cache:StageCache.save", 1),
+    ("call", DVC_ENTRY, 1),  # there is an empty folder for it
+    ("call", DVC_DUMP, 1),
     ("half", DVC_DUMP, 1),
     ("called", "dvc.stage.cache:StageCache.save", 1),
     ("call", "dvc.output:Output.commit", 1),
@@ -160,7 +163,7 @@ def test_next_run_continues_to_the_same_bytes(
     (tmp_path / WITNESS).unlink()
 
     again = variables(must_not_happen_again(point))
-    unreadable = point.what in (DVC_DUMP, DVC_LOCKS)  # only `python -m bench run` mends what DVC cannot read
+    unreadable = point.what in (DVC_DUMP, DVC_ENTRY, DVC_LOCKS)  # only `python -m bench run` mends what DVC cannot read
     done = project.run("dvc", "repro", **again) if number % 2 and not unreadable else project.bench("run", **again)
     assert done.returncode == 0, done.stdout + done.stderr
     assert number or SAYS[phase] in done.stderr

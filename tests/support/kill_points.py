@@ -47,7 +47,7 @@ class KillPoint:
 
     def __str__(self) -> str:
         ended = f"command {self.command}, " if self.command > 0 else ""
-        return f"{ended}{self.moment} {self.what.rpartition(':')[2]} {self.n}"
+        return f"{ended}{self.moment} {self.what.rpartition(':')[2] or 'of training'} {self.n}"
 
 
 def variables(points: Iterable[KillPoint]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.runs.leftovers import COPY, GUARD, REPO, RWLOCK, TORN, clear_up, keep_lock
+from bench.runs.leftovers import COPY, GUARD, REPO, RUNS, RWLOCK, TORN, clear_up, keep_lock
 from bench.store.resume import DVC_LOCK
 
 LOCK = """schema: '2.0'
@@ -74,6 +74,20 @@ def test_what_a_living_dvc_is_writing_is_left_alone() -> None:
             fcntl.flock(handle, fcntl.LOCK_EX)
         assert clear_up() is None
     assert DVC_LOCK.read_text() == LOCK[:99] and RWLOCK.read_text() == ""
+
+
+def test_half_of_a_cached_run_is_removed() -> None:
+    names = {
+        "ab/abcd": ("0123", ".Ce486FQUTBboKtC3bxLzjw.tmp", "0123.1WIgHSEu5mR7X"),
+        "ab/abce": (),
+        "ac/acdc": (".x.tmp",),
+    }
+    for folder, files in names.items():
+        (RUNS / folder).mkdir(parents=True)
+        for name in files:
+            (RUNS / folder / name).write_text("cmd: python -m bench score x\n")
+    assert clear_up() is None
+    assert [str(path.relative_to(RUNS)) for path in RUNS.glob("*/**/*")] == ["ab/abcd", "ab/abcd/0123"]
 
 
 def test_newer_whole_lock_replaces_the_copy() -> None:
