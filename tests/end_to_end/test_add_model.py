@@ -19,6 +19,7 @@ from bench.stages.report import report
 from bench.stages.score import score
 from tests.support import tiny_suite
 from tests.support.families import FAMILIES, tiny_model
+from tests.support.project import in_folder_with_code
 from tests.support.repository import ROOT
 
 LINES = re.search(r"## Add your model.*?```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -27,7 +28,7 @@ LINES = re.search(r"## Add your model.*?```yaml\n(.*?)```", (ROOT / "README.md")
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project's conf/, its text and tasks replaced by tiny ones under the same names."""
-    monkeypatch.chdir(tmp_path)
+    in_folder_with_code(tmp_path, monkeypatch)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     tiny_suite.write_corpus(tmp_path / "corpus")
     (tmp_path / "corpus/calibration.json").write_text(json.dumps(tiny_suite.passages(80, 40, seed=2)))

@@ -152,12 +152,12 @@ def test_block_whose_loss_is_not_finite_is_trained_again_at_a_lower_rate(
     fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, tmp_path: Path
 ) -> None:
     """From its start: it has the bits of a block that had the lower rate from the beginning. The record says why."""
-    good, slow = Pieces(tmp_path / "good"), Pieces(tmp_path / "slow")
+    good, slow = Pieces(tmp_path / "good/run"), Pieces(tmp_path / "slow/run")
     list(reconstruct(fabric, tiny_llama, hybrid_recipe(), calibration[:SAMPLES], good))
     once = SpyNormals(0, spoil=(1, 3, "target"), times=1)
     with pytest.warns(UserWarning, match="trained again at 0.1 times the learning rate"):
         first, again = reconstruct(fabric, tiny_llama, hybrid_recipe(), calibration[:SAMPLES], normals=once)
-    slow.folder.mkdir()
+    slow.folder.mkdir(parents=True)
     shutil.copy(good.folder / "block_000.safetensors", slow.folder)
     recipe = hybrid_recipe(lwc_lr=0.05 * SLOWER)
     assert_same_records([first, again], list(reconstruct(fabric, tiny_llama, recipe, calibration[:SAMPLES], slow)))
