@@ -59,6 +59,9 @@ def test_commands_exist(page: str, command: str) -> None:
             assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
         case ["python", "-m", "bench", *words]:
             check_bench(words)
+        case [variable, "python", "-m", "pytest", file]:
+            name = variable.partition("=")[0]
+            assert name in (ROOT / file).read_text(encoding="utf-8"), f"{file} does not read {name}"
         case ["python", script, *_]:
             assert script.startswith("benchmarks/") and (ROOT / script).is_file()
         case ["dvc", "repro", *words]:

@@ -29,6 +29,8 @@ from tests.fuzz.mutations import dumped, mutated_text, mutated_values
 from tests.support import tiny_suite
 from tests.support.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = "# @package _global_\n"
 PRESETS = sorted((ROOT / "conf/preset").glob("*.yaml"))
 OUTCOMES: Counter[str] = Counter()

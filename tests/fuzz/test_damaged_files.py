@@ -40,6 +40,8 @@ from swq.tensor_file import read_tensors
 from tests.fuzz.long_form import fuzz
 from tests.fuzz.tiny_project import CALIBRATION, CELL, SWEPT, WHEEL, Tiny, run
 
+pytestmark = pytest.mark.slow
+
 ALL = 130  # examples of the short form
 OUTCOMES: Counter[str] = Counter()
 
