@@ -7,16 +7,16 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from bench.config.params import load_params
-from bench.runs.leftovers import keep_lock
 from bench.store.failures import failures as failed_stages
 from bench.store.failures import note_failure, note_success
 from bench.store.locks import held
-from bench.store.resume import sweep
 from bench.store.stage_output import quiet_under_dvc
 from swq.errors import UserError, one_of
 
@@ -36,6 +36,18 @@ Key = Annotated[str, typer.Argument(help="A key of this stage's section in param
 Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time. With several GPUs, each gets its own.")]
 
 
+@contextmanager
+def _in_turn(stage: str, what: str) -> Iterator[None]:
+    """Wait until no other process makes the same, and look at what DVC has stored of the stages before."""
+    from bench.runs.leftovers import keep_lock
+    from bench.store.resume import sweep
+
+    with held(stage, what, wait=True):
+        keep_lock()
+        sweep()
+        yield
+
+
 def _run_stage(module: str, function: str, section: str, key: str) -> None:
     """Run a stage and print its closing line. It is imported here, so that its libraries' messages go to its log."""
     with quiet_under_dvc():
@@ -44,9 +56,7 @@ def _run_stage(module: str, function: str, section: str, key: str) -> None:
         if key not in known:
             raise UserError(one_of(f"key in {section}", key, known))
         stage = f"{function.replace('_', '-')}@{key}"
-        with held(stage, stage, wait=True):
-            keep_lock()
-            sweep()
+        with _in_turn(stage, stage):
             closing = getattr(importlib.import_module(f"bench.stages.{module}"), function)(params, key)
     typer.echo(closing)
 
@@ -210,8 +220,7 @@ def report() -> None:
         from bench.stages.report import report as render
 
         params = load_params()
-        with held(f"report@{params.suite}", f"the report of {params.suite}", wait=True):
-            sweep()
+        with _in_turn(f"report@{params.suite}", f"the report of {params.suite}"):
             closing = render(params)
     typer.echo(closing)
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from swq.errors import UserError
 
@@ -93,15 +94,24 @@ def _locked(path: Path) -> tuple[Path, int]:
 def _tidy(path: Path) -> None:
     """Remove what killed processes left beside `path`; put a folder back that one had just moved aside."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
-        with suppress(FileNotFoundError, BlockingIOError):  # removed meanwhile; its owner is alive
+        with suppress(FileNotFoundError):  # removed meanwhile
             handle = os.open(temporary, os.O_RDONLY)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if (temporary / OLD).exists() and not path.exists():
-                    os.replace(temporary / OLD, path)
-                shutil.rmtree(temporary, ignore_errors=True)
+                if try_lock(handle):  # else its owner is alive
+                    if (temporary / OLD).exists() and not path.exists():
+                        os.replace(temporary / OLD, path)
+                    shutil.rmtree(temporary, ignore_errors=True)
             finally:
                 os.close(handle)
+
+
+def try_lock(handle: int | IO[str]) -> bool:
+    """Lock an open file or folder, if no other process holds its lock, and say whether that was so."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _to_disk(path: Path) -> None:

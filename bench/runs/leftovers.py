@@ -6,7 +6,6 @@ takes half of a cached run for a whole one, and every later DVC fails at that st
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
+from bench.store.dvc_lock import DVC_LOCK, stages_in, text_of
 from bench.store.paths import LOCKS
-from bench.store.resume import DVC_LOCK
-from swq.files import write_text
+from swq.files import try_lock, write_text
 
 COPY = LOCKS / DVC_LOCK.name  # of the last dvc.lock that was whole
 TORN = LOCKS / f"{DVC_LOCK.name}.damaged"
@@ -28,7 +26,6 @@ RWLOCK = Path(".dvc/tmp/rwlock")  # which DVC reads and writes which path
 GUARD = Path(".dvc/tmp/rwlock.lock")  # DVC holds it while it edits that
 RUNS = Path(".dvc/cache/runs")  # an entry for each run of a stage, named by its hash
 REPO = Path(".dvc/tmp/lock")  # DVC holds it whenever no stage runs, so also while it writes dvc.lock and a cached run
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it was built
 
 
 def clear_up() -> str | None:
@@ -45,8 +42,8 @@ def clear_up() -> str | None:
 
 def keep_lock() -> None:
     """Keep a copy of dvc.lock if it is whole; another DVC may be writing it just now."""
-    text = _text(DVC_LOCK)
-    if text != _text(COPY) and _whole(text):
+    text = text_of(DVC_LOCK)
+    if text != text_of(COPY) and _whole(text):
         LOCKS.mkdir(exist_ok=True)
         write_text(COPY, text)
 
@@ -56,15 +53,15 @@ def _mend_lock() -> str | None:
 
     An old copy does no harm: DVC compares with the files whatever a lock says.
     """
-    if not DVC_LOCK.is_file() or _whole(_text(DVC_LOCK)):
+    if not DVC_LOCK.is_file() or _whole(text_of(DVC_LOCK)):
         keep_lock()
         return None
     LOCKS.mkdir(exist_ok=True)
-    if not _whole(_text(COPY)):
+    if not _whole(text_of(COPY)):
         os.replace(DVC_LOCK, TORN)
         return f"{DVC_LOCK} was cut off, as by a kill, and is now {TORN}; DVC looks every stage up again"
     shutil.copyfile(DVC_LOCK, TORN)
-    write_text(DVC_LOCK, _text(COPY))
+    write_text(DVC_LOCK, text_of(COPY))
     return f"{DVC_LOCK} was cut off, as by a kill; its last whole copy is back, and what it was is {TORN}"
 
 
@@ -85,9 +82,9 @@ def _mend_rwlock() -> None:
     if not RWLOCK.is_file():
         return
     try:
-        before = json.loads(_text(RWLOCK))
+        before = json.loads(text_of(RWLOCK))
         after = _of_the_living(before)
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         RWLOCK.unlink()
         return
     if after != before:
@@ -115,25 +112,14 @@ def _taken(lock: Path) -> Iterator[bool]:
     """Take one of DVC's locks as DVC does; yield whether it was free. Otherwise a living DVC is at work."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield try_lock(handle)
 
 
 def _whole(text: str) -> bool:
     """Say whether a dvc.lock is as DVC wrote it, to the end of its last line: an entry's outs come last."""
-    try:
-        stages = yaml.load(text, LOADER)["stages"].values()
-        return text.endswith("\n") and all(isinstance(stage["outs"], list) for stage in stages)
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError):
-        return False
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+    stages = stages_in(text)
+    return (
+        stages is not None
+        and text.endswith("\n")
+        and all(isinstance(stage, dict) and isinstance(stage.get("outs"), list) for stage in stages.values())
+    )

@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from bench.store.paths import LOCKS
 from bench.store.stage_output import say
 from swq.errors import UserError
+from swq.files import try_lock
 
 
 @contextmanager
@@ -30,11 +31,9 @@ def held(name: str, what: str, wait: bool) -> Iterator[None]:
     """
     LOCKS.mkdir(exist_ok=True)
     with (LOCKS / name).open("a+", encoding="utf-8", errors="replace") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(handle):
             if not wait:
-                raise UserError(f"{what} is going on already: {_holder(handle)}; wait until it ends") from None
+                raise UserError(f"{what} is going on already: {_holder(handle)}; wait until it ends")
             say(f"waiting for {what}: {_holder(handle)}")
             fcntl.flock(handle, fcntl.LOCK_EX)
         handle.seek(0)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
+from bench.store.dvc_lock import stages_in, text_of
 from bench.store.files import read_json, read_mapping, write_json
 from bench.store.paths import RESUME
 from bench.store.peak import keep_peak
@@ -27,7 +27,6 @@ from swq.identity import fingerprint
 from swq.pieces import Piece, Pieces
 
 DECIDES, MADE, PEAK = "decides.json", "made.json", "peak.json"
-DVC_LOCK = Path("dvc.lock")
 FEW = 3  # differences that are named
 
 
@@ -96,12 +95,12 @@ def sweep() -> None:
 
 
 def _locked() -> dict[str, dict[str, str]]:
-    """Return the MD5 of each out of each stage in dvc.lock."""
+    """Return the MD5 of each out of each stage in dvc.lock; nothing if that is cut off or damaged."""
     try:
-        stages = yaml.safe_load(DVC_LOCK.read_text(encoding="utf-8"))["stages"]
+        stages = stages_in(text_of()) or {}
         return {name: {out["path"]: out["md5"] for out in stage.get("outs", [])} for name, stage in stages.items()}
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}  # cut off by a kill: nothing is known to be in it
+    except (KeyError, TypeError, AttributeError):
+        return {}
 
 
 def dvc_md5(out: Path) -> str:

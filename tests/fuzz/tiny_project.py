@@ -18,10 +18,11 @@ from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.reconstruct import reconstruct
 from bench.stages.report import report
 from bench.stages.score import score
+from bench.store.dvc_lock import DVC_LOCK
 from bench.store.failures import note_failure
 from bench.store.paths import model_folder
 from bench.store.progress import note_progress
-from bench.store.resume import DVC_LOCK, dvc_md5
+from bench.store.resume import dvc_md5
 from tests.support import tiny_suite
 from tests.support.damage import damage
 from tests.support.repository import ROOT

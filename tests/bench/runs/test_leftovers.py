@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench.runs.leftovers import COPY, GUARD, REPO, RUNS, RWLOCK, TORN, clear_up, keep_lock
-from bench.store.resume import DVC_LOCK
+from bench.store.dvc_lock import DVC_LOCK
 
 LOCK = """schema: '2.0'
 stages:
@@ -66,6 +66,15 @@ def test_lock_without_a_copy_is_moved_aside() -> None:
     assert "looks every stage up again" in note and not DVC_LOCK.exists() and TORN.exists()
 
 
+@pytest.mark.parametrize("damage", ["[", "{a: ", "- "])
+def test_lock_that_nests_deeply_is_damaged_and_ends_no_process(damage: str) -> None:
+    """The parser in C would end it with a segmentation fault, in every command from then on."""
+    DVC_LOCK.write_text(damage * 100_000)
+    keep_lock()
+    assert not COPY.exists()
+    assert "looks every stage up again" in str(clear_up())
+
+
 def test_what_a_living_dvc_is_writing_is_left_alone() -> None:
     DVC_LOCK.write_text(LOCK[:99])
     RWLOCK.write_text("")
@@ -110,7 +119,9 @@ def info(pid: int) -> dict[str, Any]:
     return {"pid": pid, "cmd": "/bin/dvc repro"}
 
 
-@pytest.mark.parametrize("content", ["", '{"write": {"/a', "[]", '{"write": {"/a": {"pid": "x"}}}', '{"other": {}}'])
+@pytest.mark.parametrize(
+    "content", ["", '{"write": {"/a', "[]", '{"write": {"/a": {"pid": "x"}}}', '{"other": {}}', "[" * 100_000]
+)
 def test_unreadable_locks_are_removed(content: str) -> None:
     RWLOCK.write_text(content)
     assert clear_up() is None and not RWLOCK.exists()

@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 
-from bench.store.resume import DVC_LOCK, State, dvc_md5, sweep
+from bench.store.dvc_lock import DVC_LOCK
+from bench.store.resume import State, dvc_md5, sweep
 from swq.identity import fingerprint
 from swq.pieces import Piece
 
