@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bench.stages.calibrate import calibrate
 from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.reconstruct import reconstruct
 from bench.stages.score import score
+from bench.store.files import read_json
 from swq.pieces import Pieces
 from tests.support import tiny_suite
 from tests.support.project import in_folder_with_code
@@ -96,9 +98,14 @@ def test_no_batch_holds_documents_of_two_tasks(params: Params, monkeypatch: pyte
     assert called == [{task} for task in params.protocol.tasks]
 
 
-def test_time_of_what_was_read_back_counts(params: Params) -> None:
-    from bench.store.files import read_json
-
+def test_time_of_what_was_read_back_counts(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the time of the run that reads back: here seven seconds, by a clock that is read at its begin and end."""
+    clock = SimpleNamespace(perf_counter=iter([0.0, 7.0]).__next__)
+    monkeypatch.setattr("bench.store.record.time", clock)
+    kept = Pieces(pieces()[0].parent)
+    took = sum(found[1]["seconds"] for name in kept.names() if (found := kept.load(name)))
     score(params, KEY)
     record = read_json(Path("scores") / KEY / "record.json")
     assert record["wall_seconds"] > record["resumed_seconds"] > 0
+    assert record["resumed_seconds"] == pytest.approx(took, abs=0.01)
+    assert record["wall_seconds"] == pytest.approx(took + 7.0, abs=0.01)
