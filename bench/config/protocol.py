@@ -45,7 +45,7 @@ class Protocol(Strict):
     metric: Literal["acc"] = "acc"
     n_shots: Literal[0] = 0
     limit: int | None = Field(default=None, ge=1)  # first documents of each task; null takes all
-    batch_size: int = Field(ge=1)
+    batch_tokens: int = Field(ge=1)  # of documents in one forward pass, with their padding
     add_bos_token: bool
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of the weights and activations while scoring
     perplexity: Perplexity

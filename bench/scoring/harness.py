@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +21,26 @@ from bench.store.resume import State
 from swq.errors import UserError
 
 if TYPE_CHECKING:
-    from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from bench.scoring.one_pass import OnePass
+
 OpenModel = Callable[[], "PreTrainedModel"]
+
+
+@dataclass
+class Scores:
+    """What a model scored.
+
+    Attributes:
+        items: task by task, in the split's order.
+        versions: of each task, lm-eval's.
+        unpacked: why a task's choices were scored one by one; a task whose choices were packed is not in it.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    versions: dict[str, Any] = field(default_factory=dict)
+    unpacked: dict[str, str] = field(default_factory=dict)
 
 
 def score_tasks(
@@ -34,7 +50,7 @@ def score_tasks(
     corpus: Path,
     state: State,
     on_task: Callable[[], object] = lambda: None,
-) -> tuple[list[Item], dict[str, Any]]:
+) -> Scores:
     """Score a model on the protocol's tasks, 0-shot, one task after another.
 
     No batch holds documents of two tasks, so that a task's numbers do not depend on whether another one was scored in
@@ -48,36 +64,28 @@ def score_tasks(
         state: keeps finished tasks.
         on_task: called after every task.
 
-    Returns:
-        the items, task by task in the split's order, and the version of each task.
-
     Raises:
         UserError: a task has no data or another version, or a document has no valid answer: lm-eval would count it as
             wrong.
     """
-    items: list[Item] = []
-    versions: dict[str, Any] = {}
+    scores = Scores()
     with TemporaryDirectory() as temporary:
         tasks = cache(lambda: _load_tasks(Path(temporary), protocol, corpus))
         language_model = cache(lambda: _language_model(open_model(), tokenizer, protocol))
         for name in protocol.tasks:
             _, facts = state.piece(f"task_{name}", partial(_score_task, name, tasks, language_model, protocol.limit))
-            items += map(item_of, facts["items"])
-            versions[name] = facts["version"]
+            scores.items += map(item_of, facts["items"])
+            scores.versions[name] = facts["version"]
+            if facts["unpacked_because"]:
+                scores.unpacked[name] = facts["unpacked_because"]
             on_task()
-    return items, versions
+    return scores
 
 
-def _language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol) -> HFLM:
-    from lm_eval.models.huggingface import HFLM
+def _language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol) -> OnePass:
+    from bench.scoring.one_pass import OnePass  # here, because it imports lm-eval: two seconds
 
-    return HFLM(
-        pretrained=model,
-        tokenizer=tokenizer,
-        batch_size=protocol.batch_size,
-        add_bos_token=protocol.add_bos_token,
-        softmax_dtype="float32",  # sums of half-precision logarithms would be off by as much as methods differ
-    )
+    return OnePass(model, tokenizer, protocol.batch_tokens, protocol.add_bos_token)
 
 
 @dataclass(frozen=True)
@@ -101,16 +109,16 @@ def _load_tasks(folder: Path, protocol: Protocol, corpus: Path) -> dict[str, _Ta
 
 
 def _score_task(
-    name: str, tasks: Callable[[], dict[str, _Task]], language_model: Callable[[], HFLM], limit: int | None
+    name: str, tasks: Callable[[], dict[str, _Task]], language_model: Callable[[], OnePass], limit: int | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the items of one task as JSON would hold them, and its version."""
+    """Return the items of one task as JSON would hold them, its version, and why its choices were not packed."""
     from lm_eval.evaluator import evaluate
 
-    task = tasks()[name]
-    results: Any = evaluate(language_model(), task.loaded, limit=limit, bootstrap_iters=0, log_samples=True)
+    task, model = tasks()[name], language_model()
+    results: Any = evaluate(model, task.loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
     items = [asdict(_item(name, sample, task.golds)) for sample in samples]
-    return {}, {"items": items, "version": results["versions"][name]}
+    return {}, {"items": items, "version": results["versions"][name], "unpacked_because": model.unpacked_because}
 
 
 def _write_definition(folder: Path, name: str, corpus: Path) -> None:

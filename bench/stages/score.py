@@ -75,22 +75,23 @@ def score(params: Params, key: str) -> str:
             note_progress("texts", 0, parts)
             perplexities = write_token_losses(opened, tokenizer, corpus, protocol, fabric.device, state, folder)
             note_progress("tasks", next(done), parts)
-            items, record["task_versions"] = score_tasks(
+            scores = score_tasks(
                 opened, tokenizer, protocol, corpus, state, lambda: note_progress("tasks", next(done), parts)
             )
-        write_items(folder / ITEMS, items)
+            record["task_versions"], record["choices_one_by_one"] = scores.versions, scores.unpacked
+        write_items(folder / ITEMS, scores.items)
         summary = {
-            "protocol_sha256": protocol_hash(protocol, manifest, record["task_versions"]),
+            "protocol_sha256": protocol_hash(protocol, manifest, scores.versions),
             "model_sha256": model_record.sha256,
             "perplexity": perplexities,
-            "diverged": None in perplexities.values() or any(item.diverged for item in items),
-            "tasks": {task: _task_means([i for i in items if i.task == task]) for task in protocol.tasks},
+            "diverged": None in perplexities.values() or any(item.diverged for item in scores.items),
+            "tasks": {task: _task_means([i for i in scores.items if i.task == task]) for task in protocol.tasks},
         }
         write_json(folder / SUMMARY, summary)
         seal(folder)
     state.made(score_folder(key))
     shown = ", ".join("diverged" if value is None else f"{value:.2f}" for value in perplexities.values())
-    return f"cell {key}: perplexity {shown}, {len(items)} items scored"
+    return f"cell {key}: perplexity {shown}, {len(scores.items)} items scored"
 
 
 def _task_means(items: list[Item]) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""lm-eval's language model, reading every document once and computing logits only where a choice's tokens are predicted.
+
+Plain lm-eval reads a document's context again for each of its choices, and computes logits for every token that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bench.scoring.documents import Batch, Choice, Row, batches, pack, unpacked
+from bench.store.stage_output import say
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Answer = tuple[float, bool]  # log-likelihood of a choice in nats; whether it is what greedy decoding would write
+Document = list[tuple[int, Choice]]  # choices, each with its index among the requests
+
+ROWS_AT_ONCE = 64  # bounds the float32 copies of the logits
+# How far log-likelihoods may lie apart, absolutely and as a share, before a document counts as scored wrongly.
+FULL_TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2
+
+
+class OnePass(HFLM):
+    """lm-eval's `HFLM` with other forward passes. Tokens, truncation and requests are lm-eval's own.
+
+    Args:
+        model: a causal LM on its device.
+        tokenizer: its tokenizer.
+        max_tokens: of a batch, with padding.
+        add_bos_token: whether a context begins with the tokenizer's first token.
+
+    Attributes:
+        unpacked_because: why the choices of the last task were scored one by one; None if they were packed.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int, add_bos_token: bool
+    ) -> None:
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1, add_bos_token=add_bos_token)
+        self.max_tokens = max_tokens
+        self.unpacked_because: str | None = None
+        self._asked: list[tuple[str | None, int | None]] = []  # the document of each request
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
+        self._asked = [(request.task_name, request.doc_id) for request in requests]
+        return super().loglikelihood(requests, disable_tqdm=True)
+
+    def _loglikelihood_tokens(self, requests: Sequence[Any], *_: Any, **__: Any) -> list[Answer]:
+        """Score requests of one task: (texts, context tokens, continuation tokens) each."""
+        choices = [Choice.of(context, continuation, self.max_length) for _, context, continuation in requests]
+        documents = [list(group) for _, group in groupby(enumerate(choices), key=lambda pair: self._asked[pair[0]])]
+        self.unpacked_because = self._why_unpacked(documents)
+        if self.unpacked_because:
+            say(f"{self._asked[0][0]}: choices are scored one by one: {self.unpacked_because}")
+            rows = [row for document in documents for row in unpacked(document)]
+        else:
+            rows = [pack(document) for document in documents]
+        found: dict[int, Answer] = {}
+        with tqdm(total=len(rows), desc=str(self._asked[0][0]), unit="row") as bar:
+            for batch in batches(rows, self.max_tokens):
+                found |= self._answers(batch, choices, packed=self.unpacked_because is None)
+                bar.update(len(batch))
+        return [found[index] for index in range(len(choices))]
+
+    def _why_unpacked(self, documents: list[Document]) -> str | None:
+        """Say why this model cannot read these documents packed, None if it can.
+
+        That is tried on the longest row and on the document with the longest choice: a model whose attention reaches
+        only so far back, by places in the row or by positions, fails on these first.
+        """
+        longest_row = max(documents, key=lambda document: len(pack(document).tokens))
+        longest_choice = max(documents, key=lambda document: max(len(choice.inputs) for _, choice in document))
+        for document in [longest_row] if longest_choice is longest_row else [longest_row, longest_choice]:
+            choices = dict(document)
+            alone = self._answers(unpacked(document), choices, packed=False)
+            try:
+                together = self._answers([pack(document)], choices, packed=True)
+            except Exception as error:  # whatever a model raises that knows no such mask or positions
+                return f"the model cannot read them packed ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+            one, other = (torch.tensor([found[index][0] for index in choices]) for found in (alone, together))
+            tolerance = FULL_TOLERANCE if self.model.dtype == torch.float32 else HALF_TOLERANCE
+            if not torch.allclose(other, one, rtol=tolerance, atol=tolerance, equal_nan=True):
+                return f"packed, their log-likelihoods differ by up to {(one - other).abs().max():.2g} nats"
+        return None
+
+    @torch.no_grad()
+    def _answers(self, rows: list[Row], choices: Sequence[Choice] | dict[int, Choice], packed: bool) -> dict[int, Answer]:
+        """Return the answers of a batch by the choices' indices."""
+        batch = Batch.of(rows, self.device)
+        width = batch.tokens.shape[1]
+        read = [(index, [number * width + place for place in places]) for number, row in enumerate(rows)
+                for index, places in zip(row.choices, row.read, strict=True)]
+        places = sorted({place for _, of_choice in read for place in of_choice})
+        among = {place: number for number, place in enumerate(places)}
+        where = torch.tensor([among[place] for _, of_choice in read for place in of_choice], device=self.device)
+        targets = torch.tensor([token for index, _ in read for token in choices[index].targets], device=self.device)
+        layout = {"attention_mask": batch.mask(self.model.dtype), "position_ids": batch.positions} if packed else {}
+        with _logits_at(self.model, torch.tensor(places, device=self.device)):
+            logits = self.model(batch.tokens, use_cache=False, **layout).logits[0]
+        pieces = [(piece.float().logsumexp(dim=-1), piece.argmax(dim=-1)) for piece in logits.split(ROWS_AT_ONCE)]
+        totals, best = (torch.cat(part) for part in zip(*pieces, strict=True))
+        values = (logits[where, targets].float() - totals[where]).cpu()
+        greedy = (best[where] == targets).cpu()
+        lengths = [len(of_choice) for _, of_choice in read]
+        return {
+            index: (value.sum().item(), bool(same.all()))
+            for (index, _), value, same in zip(read, values.split(lengths), greedy.split(lengths), strict=True)
+        }
+
+
+@contextmanager
+def _logits_at(model: PreTrainedModel, places: Tensor) -> Iterator[None]:
+    """Let the model compute logits, (1, R, vocabulary), at R places of its flattened input (B * T) only.
+
+    What it does to logits after its head, such as a soft cap, it does to these.
+    """
+    head: Any = model.get_output_embeddings()
+    assert isinstance(head, nn.Module), "a causal LM has a head"
+
+    def choose(_: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        return inputs[0].flatten(end_dim=-2)[places].unsqueeze(0)
+
+    handle = head.register_forward_pre_hook(choose)
+    try:
+        yield
+    finally:
+        handle.remove()
