@@ -18,12 +18,14 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from swq.losses import Loss
-from swq.methods.base import BlockContext, Method
+from swq.methods.base import Method
 from swq.methods.omniquant import OmniQuant
+from swq.methods.quantizer import BlockContext
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme, choose_scale, choose_zero_point, fake_quantize, weight_range
+from swq.quant.affine import choose_scale, choose_zero_point, fake_quantize, weight_range
+from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.module import BlockReconstruction
 from swq.seeding import keyed_normals

@@ -25,7 +25,7 @@ from transformers import AutoConfig
 from swq.losses import Loss
 from swq.methods.omniquant import OmniQuant
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
 from swq.streaming import stream

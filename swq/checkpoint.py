@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from swq.errors import UserError
 from swq.models.weights import Weights
-from swq.quant.affine import QuantizedWeight, Scheme
+from swq.quant.affine import QuantizedWeight
 from swq.quant.packing import pack, unpack
+from swq.quant.scheme import Scheme
 from swq.tensor_file import OnDisk, open_tensors, write_tensors
 
 FORMAT = "swq-packed"

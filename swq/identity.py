@@ -11,8 +11,6 @@ import json
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-import torch
-
 
 def as_data(value: Any) -> Any:
     """Return a value as JSON would hold it; a dataclass by its class's name and the fields not at their default.
@@ -27,8 +25,6 @@ def as_data(value: Any) -> Any:
         return {str(key): as_data(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [as_data(part) for part in value]
-    if isinstance(value, torch.dtype):
-        return str(value).removeprefix("torch.")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{type(value).__name__} {value!r} is not data")

@@ -6,7 +6,6 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -16,7 +15,7 @@ from swq.identity import as_data
 from swq.losses import Loss
 from swq.methods import METHODS
 from swq.methods.base import Method, RangeMethod
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 
 
@@ -84,7 +83,7 @@ class Cell(Strict):
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe that the library runs."""
-        return Recipe(self.method, self.scheme, self.loss, self.seed, getattr(torch, self.scale_dtype))
+        return Recipe(self.method, self.scheme, self.loss, self.seed, self.scale_dtype)
 
     def as_data(self) -> dict[str, Any]:
         """Return what decides the cell's artefact, apart from its inputs, as JSON would hold it; defaults left out."""

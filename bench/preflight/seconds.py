@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 from bench.preflight.shapes import Shapes
 from bench.preflight.workload import Phase, Work
-from bench.runtime import FREE_FOR_WEIGHTS
-from swq.methods.awq import N_RATIOS, SEARCH_TOKENS
-from swq.quant.clip import N_CANDIDATES as N_RANGES
 
 FLOAT = 4  # bytes of a float32
 STORED = 2  # bytes of a checkpoint's parameter
@@ -100,6 +97,10 @@ def search_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
     """
     if work.search is None:
         return 0.0
+    # Here, because they import torch, and a cell without a search is estimated without it.
+    from swq.methods.awq.search import N_RATIOS, SEARCH_TOKENS
+    from swq.quant.clip import N_CANDIDATES as N_RANGES
+
     tokens = -(-work.tokens // max(1, work.tokens // SEARCH_TOKENS))
     flops, moved = 0.0, 0.0
     for linear in shapes.linears:
@@ -129,6 +130,8 @@ def reconstruct_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
 
 def streamed_bytes(shapes: Shapes, half: bool, rates: Rates) -> float:
     """Bytes that are read again in every forward pass: blocks that do not fit in three quarters of the card."""
+    from bench.runtime import FREE_FOR_WEIGHTS
+
     element = 2 if half else FLOAT
     block = element * shapes.block_parameters
     left = FREE_FOR_WEIGHTS * (rates.capacity - element * shapes.other_parameters)

@@ -15,7 +15,7 @@ from bench.config.strict import Name, Strict, mistake, read_section, reporting
 from bench.config.tasks import TASKS
 from swq.errors import one_of
 from swq.methods import METHODS
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 
 PUBLISHED = Path("conf/published.yaml")
 OTHERS = ("gptq", "hqq", "autoround", "efficientqat")  # methods with published figures that this project lacks

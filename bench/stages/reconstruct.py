@@ -50,7 +50,7 @@ def reconstruct(params: Params, key: str) -> str:
             "settings": params.made_with(key),
             **inputs,
             "machine": runtime.machine(fabric.device),
-            "code": code_of("reconstruct", method_name=cell.method_name),
+            "code": code_of("reconstruct", {"item.method.name": cell.method_name}),
         },
     )
     facts: dict[str, Any] = {

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from swq.methods.base import Layout
+from swq.methods.quantizer import Layout
 from swq.models.family import ScalePair
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swq.quant.affine import Scheme, fake_quantize, weight_range
+from swq.quant.affine import fake_quantize, weight_range
+from swq.quant.scheme import Scheme
 
 N_CANDIDATES = 10
 SHRINK_STEPS = 20  # the i-th candidate keeps 1 - i/20 of both ends

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from swq.losses import Loss
-from swq.methods.base import BlockQuantizer
+from swq.methods.quantizer import BlockQuantizer
 from swq.models.adapter import block_output
 from swq.models.recording import BlockKwargs
 from swq.reconstruct.data import BlockData

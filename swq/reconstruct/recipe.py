@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import Literal
 
 from swq.errors import UserError
 from swq.losses import Loss
 from swq.methods.base import Method
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,14 @@ class Recipe:
         scheme: bits and group size; None if the method needs none.
         loss: what is minimised; None if the method does not train.
         seed: seed of every random draw.
-        scale_dtype: the dtype that scales are stored in.
+        scale_dtype: name of the dtype that scales are stored in.
     """
 
     method: Method
     scheme: Scheme | None
     loss: Loss | None
     seed: int = 0
-    scale_dtype: torch.dtype = torch.float16
+    scale_dtype: Literal["float16", "float32"] = "float16"
 
     def __post_init__(self) -> None:
         name = type(self.method).__name__

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
 from swq.checkpoint import pack_weight, unpack_weight
 from swq.errors import UserError
-from swq.methods.base import BlockContext, BlockQuantizer
+from swq.methods.quantizer import BlockContext, BlockQuantizer
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
 from swq.quant.moments import Moments
@@ -146,7 +147,7 @@ class _Walk:
             block=self.model.blocks[index],
             linears=self.model.linears(index),
             scheme=self.recipe.scheme,
-            scale_dtype=self.recipe.scale_dtype,
+            scale_dtype=getattr(torch, self.recipe.scale_dtype),
             not_clipped=self.model.family.not_clipped,
             pairs=self.model.scale_pairs(index),
             moments=moments,

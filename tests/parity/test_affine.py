@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from swq.quant.affine import Scheme, fake_quantize, quantize_weight, weight_range
+from swq.quant.affine import fake_quantize, quantize_weight, weight_range
+from swq.quant.scheme import Scheme
 from tests.support.reference import Tensors, read_meta
 
 CASES = sorted(name for name in read_meta()["unit"]["cases"] if name.startswith("w"))

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from swq.checkpoint import Artefact, unpack_weight
 from swq.losses import Loss
-from swq.methods.base import BlockContext, RangeQuantizer
-from swq.methods.let import NEAREST_TO_ZERO, away_from_zero
-from swq.methods.omniquant import OmniQuant, OmniQuantBlock
+from swq.methods.omniquant import OmniQuant
+from swq.methods.omniquant.block import OmniQuantBlock
+from swq.methods.omniquant.let import NEAREST_TO_ZERO, away_from_zero
+from swq.methods.quantizer import BlockContext, RangeQuantizer
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import reconstruct
@@ -62,7 +63,7 @@ def records(fabric: Fabric, calibration: Tensor) -> list[BlockRecord]:
     )
     model = DecoderModel.load(REFERENCE / "models" / "tiny-opt")
     BLOCK_NAMES.update({id(block): model.block_name(i) for i, block in enumerate(model.blocks)})
-    recipe = Recipe(method, SCHEME, Loss({"mse": 1.0}), scale_dtype=torch.float32)
+    recipe = Recipe(method, SCHEME, Loss({"mse": 1.0}), scale_dtype="float32")
     return list(reconstruct(fabric, model, recipe, calibration))
 
 

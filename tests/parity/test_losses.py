@@ -8,7 +8,8 @@ import ot
 import pytest
 import torch
 
-from swq.losses import Loss, sliced_wasserstein
+from swq.losses import Loss
+from swq.sliced_wasserstein import sliced_wasserstein
 from tests.support.reference import Tensors, read_meta
 
 CASES = {name: case for name, case in read_meta()["unit"]["cases"].items() if name.startswith("loss.")}

@@ -17,7 +17,8 @@ from swq.checkpoint import Artefact, unpack_weight
 from swq.losses import Loss
 from swq.methods.omniquant import OmniQuant
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import QuantizedWeight, Scheme, quantize_weight, weight_range
+from swq.quant.affine import QuantizedWeight, quantize_weight, weight_range
+from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
@@ -71,7 +72,7 @@ def recipe_of(name: str) -> Recipe:
     weights = {"mse": {"mse": 1.0}, "sliced_wasserstein": {"sw": 1.0}, "mse_sw": {"mse": 0.9, "sw": 0.1}}
     method = OmniQuant(special["epochs"], special["lwc_lr"], special["wd"], special["aug_loss"])
     loss = Loss(weights[special["loss_method"]], special["loss_kwargs"]["sw_num_projections"])
-    return Recipe(method, SCHEME, loss, scale_dtype=torch.float32)
+    return Recipe(method, SCHEME, loss, scale_dtype="float32")
 
 
 @pytest.fixture(scope="module", params=RUNS)

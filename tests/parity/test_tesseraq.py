@@ -17,13 +17,16 @@ from torch import Tensor
 
 from swq.checkpoint import Artefact, unpack_weight
 from swq.losses import Loss
-from swq.methods.base import BlockContext, BlockQuantizer, RangeQuantizer
+from swq.methods.quantizer import BlockContext, BlockQuantizer, RangeQuantizer
 from swq.methods.rtn import RTN
-from swq.methods.tesseraq import AdaptiveRounding, TesseraQ, TesseraQBlock, quantile, rectified_sigmoid
+from swq.methods.tesseraq import TesseraQ
+from swq.methods.tesseraq.block import TesseraQBlock
+from swq.methods.tesseraq.rounding import AdaptiveRounding, quantile, rectified_sigmoid
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme, weight_range
+from swq.quant.affine import weight_range
 from swq.quant.clip import search_clip
 from swq.quant.moments import Moments
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import reconstruct
@@ -118,7 +121,7 @@ def replay(request: pytest.FixtureRequest, fabric: Fabric, calibration: Tensor) 
         blocks=[],
     )
     loss = Loss(weights, special["loss_kwargs"]["sw_num_projections"])
-    recipe = Recipe(method, SCHEME, loss, scale_dtype=torch.float32)
+    recipe = Recipe(method, SCHEME, loss, scale_dtype="float32")
     model = DecoderModel.load(REFERENCE / "models" / "tiny-llama")
     records = list(reconstruct(fabric, model, recipe, calibration, normals=recorded_normals(reference)))
     return Replay(request.param, records, method.blocks)

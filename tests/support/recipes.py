@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import torch
 
 from swq.losses import Loss
-from swq.methods.base import BlockContext
 from swq.methods.omniquant import OmniQuant
+from swq.methods.quantizer import BlockContext
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme
 from swq.quant.moments import Moments
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.seeding import keyed_normals

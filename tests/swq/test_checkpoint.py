@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from swq.checkpoint import FORMAT, VERSION, Artefact, pack_weight
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme, quantize_weight
+from swq.quant.affine import quantize_weight
+from swq.quant.scheme import Scheme
 from swq.tensor_file import write_tensors
 
 MODEL = "0123456789abcdef" * 4

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
 import pytest
-import torch
 
 from swq.identity import as_data, fingerprint
 from swq.losses import Loss
@@ -14,7 +13,7 @@ from swq.methods import METHODS
 from swq.methods.awq import AWQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.tesseraq import TesseraQ
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 
 
@@ -49,13 +48,13 @@ def test_methods_without_settings_differ_by_their_names() -> None:
 
 
 def test_every_part_of_a_recipe_matters() -> None:
-    recipe = Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 3, torch.float16)
+    recipe = Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 3, "float16")
     others = [
-        Recipe(OmniQuant(epochs=7), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 3, torch.float16),
-        Recipe(OmniQuant(), Scheme(2, 32), Loss({"mse": 0.9, "sw": 0.1}), 3, torch.float16),
-        Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.8, "sw": 0.2}), 3, torch.float16),
-        Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 4, torch.float16),
-        Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 3, torch.float32),
+        Recipe(OmniQuant(epochs=7), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 3, "float16"),
+        Recipe(OmniQuant(), Scheme(2, 32), Loss({"mse": 0.9, "sw": 0.1}), 3, "float16"),
+        Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.8, "sw": 0.2}), 3, "float16"),
+        Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 4, "float16"),
+        Recipe(OmniQuant(), Scheme(2, 64), Loss({"mse": 0.9, "sw": 0.1}), 3, "float32"),
     ]
     assert len({identity(one) for one in [recipe, *others]}) == 1 + len(others)
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from swq.errors import UserError
-from swq.losses import TERMS, Loss, l2, mse, sliced_wasserstein
+from swq.losses import TERMS, Loss, l2, mse
+from swq.sliced_wasserstein import sliced_wasserstein
 
 TOKENS, CHANNELS = 12, 8
 

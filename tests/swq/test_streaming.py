@@ -16,7 +16,7 @@ from swq.losses import Loss
 from swq.methods.awq import AWQ
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
 from swq.streaming import stream

@@ -13,7 +13,7 @@ from bench.config.strict import parse_yaml
 from swq.errors import UserError
 from swq.methods.awq import AWQ
 from swq.methods.tesseraq import TesseraQ
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from tests.support import tiny_suite
 
 Edit = Callable[[dict[str, Any]], object]

@@ -12,7 +12,7 @@ import yaml
 from bench.published.contradictions import contradictions, contradictions_page
 from bench.published.figures import PUBLISHED, Figure, Registry, load_published
 from swq.errors import UserError
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from tests.support.repository import ROOT
 
 FILE = ROOT / PUBLISHED

@@ -6,7 +6,7 @@ followed file by file:
 
 - Configuration: every stage takes a `Params`, which imports all sections. A stage depends on the file of a section that
   its `params` name, if that holds defaults: what stands in params.yaml is tracked by DVC, what is left out is not.
-- `swq.methods` is a registry: a cell depends on its own method's file, and on what that imports.
+- `swq.methods` is a registry: a cell depends on its own method's folder, and on what that imports.
 - Files that decide nothing, listed with the reason.
 """
 
@@ -265,16 +265,16 @@ def test_what_decides_nothing_is_reached() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_methods_file_has_its_name(method: str) -> None:
-    """dvc.yaml writes the file's name from the configuration's."""
-    assert file_of(METHODS[method].__module__) == f"swq/methods/{method}.py"
+def test_a_methods_folder_has_its_name(method: str) -> None:
+    """dvc.yaml writes the folder's name from the configuration's."""
+    assert file_of(METHODS[method].__module__) == f"swq/methods/{method}/__init__.py"
 
 
 def test_walk_sees_what_a_stage_uses() -> None:
     """A walk that finds nothing would find nothing missing."""
     assert {"bench/scoring/harness.py", "swq/streaming.py", "swq/models/opt.py"} <= reached("score")
     assert {"swq/losses.py", "swq/reconstruct/train.py", "bench/config/cell.py"} <= reached("reconstruct", "rtn")
-    assert "swq/methods/awq.py" in reached("reconstruct", "tesseraq")
+    assert "swq/methods/awq/search.py" in reached("reconstruct", "tesseraq")
     assert "bench/report/plots/bits.py" in reached("report") and "bench/config/sections.py" in reached("calibrate")
     assert not any(file.startswith(("bench/report/", "bench/analysis/", "conf/")) for file in reached("score"))
     assert "bench/prepare/gguf.py" not in reached("fetch-corpus"), "another function of the same file uses it"

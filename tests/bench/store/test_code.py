@@ -29,20 +29,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_files_and_folders_of_code_are_hashed(project: Path) -> None:
     assert code_of("plain") == {"bench/a.py": sha256_file(project / "bench/a.py")}
-    found = code_of("each", method_name="rtn")
+    found = code_of("each", {"item.method.name": "rtn"})
     assert list(found) == ["swq/folder/b.py", "swq/folder/below/c.py", "swq/rtn.py"]
 
 
 def test_edited_file_has_another_hash(project: Path) -> None:
-    before = code_of("each", method_name="rtn")
+    before = code_of("each", {"item.method.name": "rtn"})
     (project / "swq/folder/below/c.py").write_text("edited")
-    after = code_of("each", method_name="rtn")
+    after = code_of("each", {"item.method.name": "rtn"})
     assert {name for name in before if before[name] != after[name]} == {"swq/folder/below/c.py"}
 
 
 def test_code_of_this_projects_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    trained, scored = code_of("reconstruct", method_name="tesseraq"), code_of("score")
-    assert {"swq/methods/tesseraq.py", "swq/losses.py", "swq/reconstruct/runner.py"} <= set(trained)
+    trained, scored = code_of("reconstruct", {"item.method.name": "tesseraq"}), code_of("score")
+    assert {"swq/methods/tesseraq/rounding.py", "swq/losses.py", "swq/reconstruct/runner.py"} <= set(trained)
     assert "swq/losses.py" not in scored and "bench/scoring/harness.py" in scored
     assert not [name for name in {**trained, **scored} if "$" in name]

@@ -12,12 +12,14 @@ from torch.func import functional_call
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from swq.checkpoint import Artefact
-from swq.methods.awq import AWQ, N_RATIOS, search_scale
-from swq.methods.base import BlockContext, Layout
+from swq.methods.awq import AWQ
+from swq.methods.awq.search import N_RATIOS, search_scale
+from swq.methods.quantizer import BlockContext, Layout
 from swq.methods.rtn import RTN
 from swq.models.adapter import DecoderModel, block_output
-from swq.quant.affine import Scheme, fake_quantize, weight_range
+from swq.quant.affine import fake_quantize, weight_range
 from swq.quant.moments import Moments
+from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct

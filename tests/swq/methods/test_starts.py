@@ -18,7 +18,7 @@ from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import reconstruct

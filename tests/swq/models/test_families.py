@@ -16,15 +16,16 @@ from swq.checkpoint import Artefact
 from swq.errors import UserError
 from swq.losses import Loss
 from swq.methods.awq import AWQ
-from swq.methods.base import BlockContext, Method
-from swq.methods.let import LearnableTransform
+from swq.methods.base import Method
 from swq.methods.omniquant import OmniQuant
+from swq.methods.omniquant.let import LearnableTransform
+from swq.methods.quantizer import BlockContext
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
 from swq.methods.transfer import can_shift
 from swq.models.adapter import DecoderModel, block_output
 from swq.models.introspect import introspect
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from swq.errors import UserError
-from swq.quant.affine import SUPPORTED_BITS, Scheme, fake_quantize, quantize_weight, weight_range
+from swq.quant.affine import fake_quantize, quantize_weight, weight_range
+from swq.quant.scheme import SUPPORTED_BITS, Scheme
 
 
 def random_weight(rows: int = 32, columns: int = 128) -> Tensor:

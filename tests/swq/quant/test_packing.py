@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from swq.quant.affine import SUPPORTED_BITS
 from swq.quant.packing import pack, unpack
+from swq.quant.scheme import SUPPORTED_BITS
 
 
 @pytest.mark.parametrize("n_bits", SUPPORTED_BITS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swq.errors import UserError
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from swq.methods.base import Method
 from swq.methods.omniquant import OmniQuant
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
-from swq.quant.affine import Scheme
 from swq.quant.moments import Moments
+from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
 from swq.reconstruct.train import _fresh_scaler

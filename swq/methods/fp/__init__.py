@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from swq.methods.base import BlockContext, BlockQuantizer, Method
+from swq.methods.base import Method
+
+if TYPE_CHECKING:
+    from swq.methods.quantizer import BlockContext, BlockQuantizer
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from swq.errors import UserError
-from swq.methods.base import BlockContext, Layout
+from swq.methods.quantizer import BlockContext, Layout
 from swq.methods.transfer import block_tensors, can_shift, hand_over, layout_of
 from swq.models.family import ScalePair
 from swq.quant.moments import Moments

@@ -1,4 +1,4 @@
-"""AWQ: per-channel scales that protect the channels with large inputs, then ranges searched group by group.
+"""AWQ's search: per-channel scales, then ranges group by group.
 
 A scale s multiplies the input channels of the linears that read a norm (or a linear), and divides that norm's output:
 the block computes the same, but rounding hurts the scaled-up channels less. s = magnitude^ratio, and the ratio is
@@ -10,62 +10,44 @@ over all calibration tokens. The authors' code compares the outputs of the atten
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from swq.methods.base import BlockContext, FixedLayout, RangeMethod, RangeQuantizer
+from swq.methods.quantizer import BlockContext, FixedLayout, RangeQuantizer
 from swq.methods.transfer import block_tensors, hand_over, layout_of
-from swq.quant.affine import Scheme, fake_quantize, weight_range
+from swq.quant.affine import fake_quantize, weight_range
 from swq.quant.clip import search_clip
 from swq.quant.moments import Moments
+from swq.quant.scheme import Scheme
+
+if TYPE_CHECKING:
+    from swq.methods.awq import AWQ
 
 N_RATIOS = 20  # ratios 0, 1/20, ... 19/20; 0 means no scaling
 SMALLEST_SCALE = 1e-4
 SEARCH_TOKENS = 512  # of each sample
 
 
-@dataclass(frozen=True)
-class AWQ(RangeMethod):
-    """Settings of AWQ.
-
-    Attributes:
-        scale: search scales for the scale pairs of the model's family.
-        clip: search ranges, for every linear except those of queries and keys.
-    """
-
-    scale: bool = True
-    clip: bool = True
-
-    title = "AWQ"
-    needs_calibration = True
-
-    @property
-    def label(self) -> str:
-        return self.title if self.scale else f"{self.title} (clips only)"
-
-    @property
-    def needs_pairs(self) -> bool:  # type: ignore[override]
-        return self.scale
-
-    @torch.no_grad()
-    def quantizer(self, block: BlockContext) -> RangeQuantizer:
-        group_size = None if self.scale else block.scheme.group_size
-        moments = block.moments(block.linears, group_size, SEARCH_TOKENS)
-        before = block_tensors(block.block)
-        tensors = dict(before)
-        for pair in block.pairs if self.scale else ():
-            weights = [tensors[f"{reader}.weight"] for reader in pair.readers]
-            scale = search_scale(weights, moments[pair.readers[0]], block.scheme)
-            hand_over(tensors, pair, scale)
-            moments |= {reader: moments[reader].divided_by(scale) for reader in pair.readers}
-        layout = layout_of(tensors, before, block.linears)
-        for name, weight in layout.weights.items():
-            if self.clip and name not in block.not_clipped:
-                layout.weights[name] = clipped(weight, moments[name], block.scheme)
-            layout.ranges[name] = weight_range(block.scheme.group(layout.weights[name]))
-        return FixedLayout(block, layout)
+@torch.no_grad()
+def searched(settings: AWQ, block: BlockContext) -> RangeQuantizer:
+    """Return a block's weights, scaled and clipped as the search found best, and their ranges."""
+    group_size = None if settings.scale else block.scheme.group_size
+    moments = block.moments(block.linears, group_size, SEARCH_TOKENS)
+    before = block_tensors(block.block)
+    tensors = dict(before)
+    for pair in block.pairs if settings.scale else ():
+        weights = [tensors[f"{reader}.weight"] for reader in pair.readers]
+        scale = search_scale(weights, moments[pair.readers[0]], block.scheme)
+        hand_over(tensors, pair, scale)
+        moments |= {reader: moments[reader].divided_by(scale) for reader in pair.readers}
+    layout = layout_of(tensors, before, block.linears)
+    for name, weight in layout.weights.items():
+        if settings.clip and name not in block.not_clipped:
+            layout.weights[name] = clipped(weight, moments[name], block.scheme)
+        layout.ranges[name] = weight_range(block.scheme.group(layout.weights[name]))
+    return FixedLayout(block, layout)
 
 
 def search_scale(weights: list[Tensor], moments: Moments, scheme: Scheme) -> Tensor:

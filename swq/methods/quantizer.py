@@ -1,0 +1,154 @@
+"""The trainable side of a method: what it is told about a block, what it learns there, and what it returns.
+
+The walk over blocks (`swq.reconstruct`) does the rest: activations, losses, optimiser steps, resume, storage.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from swq.models.family import ScalePair
+from swq.quant.affine import QuantizedWeight, fake_quantize, quantize_weight
+from swq.quant.moments import Moments
+from swq.quant.scheme import Scheme
+
+
+@dataclass(frozen=True)
+class BlockContext:
+    """What a method is told about a block.
+
+    Attributes:
+        block: the full-precision block; stays unchanged.
+        linears: its linears to quantize, by their path inside it.
+        scheme: bits and group size.
+        scale_dtype: the dtype that scales are stored in.
+        not_clipped: the linears whose ranges a search must not clip.
+        pairs: which tensors of the block can pass a per-channel scale on to the linears that read them.
+        moments: given names of linears, a group size and a number of tokens per sample, returns the moments of each
+            linear's input when the full-precision block runs on the quantized path's input. Computed on demand; only
+            for methods that use calibration tokens.
+    """
+
+    block: nn.Module
+    linears: dict[str, nn.Linear]
+    scheme: Scheme
+    scale_dtype: torch.dtype
+    not_clipped: tuple[str, ...]
+    pairs: tuple[ScalePair, ...]
+    moments: Callable[[Iterable[str], int | None, int], dict[str, Moments]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A block laid out for rounding. Tensors are keyed by the linear's path inside the block.
+
+    Attributes:
+        weights: (out, in) float32, to be rounded.
+        ranges: ends (wmin, wmax) of each group's range, each (out, n_groups, 1).
+        changed: the block's other tensors that differ from the original (norms, biases), by their name in its state
+            dict.
+    """
+
+    weights: dict[str, Tensor]
+    ranges: dict[str, tuple[Tensor, Tensor]]
+    changed: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What a method returns for one block.
+
+    Attributes:
+        weights: quantized weights by the linear's path inside the block.
+        learned: the trained tensors, by name; kept for study, not needed to run the model.
+        changed: the block's other tensors that differ from the original, by their name in its state dict.
+    """
+
+    weights: dict[str, QuantizedWeight]
+    learned: dict[str, Tensor] = field(default_factory=dict)
+    changed: dict[str, Tensor] = field(default_factory=dict)
+
+
+class BlockQuantizer(nn.Module, ABC):
+    """The trainable side of one block. Parameters are what is learned; `forward` is what they do to the block."""
+
+    rounds: int = 0  # rounds of training, each with a fresh optimiser; 0 means nothing is learned
+
+    @abstractmethod
+    def forward(self) -> dict[str, Tensor]:
+        """Return replacements for the block's tensors, by their name in its state dict (e.g. `mlp.up_proj.weight`)."""
+
+    @abstractmethod
+    def finalize(self) -> BlockResult:
+        """Return what is stored."""
+
+    def aug_loss(self, round_index: int) -> bool:
+        """Say whether a round also compares with the full-precision block's output on the quantized path's input."""
+        return False
+
+    def start_round(self, round_index: int) -> Optimizer:
+        """Prepare a round and return its optimiser. Only called when `rounds` is above 0."""
+        raise NotImplementedError
+
+    def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
+        """Yield the sample indices of each step of a round. `generator` is this block's own."""
+        raise NotImplementedError
+
+
+class RangeQuantizer(BlockQuantizer):
+    """A quantizer that decides which weights are rounded and over which ranges, and then rounds to nearest.
+
+    A method that learns the rounding itself (TesseraQ) can start from its layout.
+    """
+
+    def __init__(self, block: BlockContext) -> None:
+        super().__init__()
+        self.scheme = block.scheme
+        self.scale_dtype = block.scale_dtype
+        self.block_dtype = next(block.block.parameters()).dtype
+
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Return what is to be rounded, differentiable in what is learned."""
+
+    def learned(self) -> dict[str, Tensor]:
+        """Return what was trained, by name, on the CPU."""
+        return {}
+
+    def forward(self) -> dict[str, Tensor]:
+        layout, n_bits = self.layout(), self.scheme.n_bits
+        fake = {
+            f"{name}.weight": fake_quantize(self.scheme.group(weight), *layout.ranges[name], n_bits).view_as(weight)
+            for name, weight in layout.weights.items()
+        }
+        return fake | layout.changed
+
+    @torch.no_grad()
+    def finalize(self) -> BlockResult:
+        layout = self.layout()
+        weights = {
+            name: quantize_weight(weight, self.scheme, *layout.ranges[name], self.scale_dtype)
+            for name, weight in layout.weights.items()
+        }
+        return BlockResult(weights, self.learned(), self.stored(layout.changed))
+
+    def stored(self, changed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return changed tensors in the dtype of the block's own."""
+        return {name: tensor.detach().to(self.block_dtype) for name, tensor in changed.items()}
+
+
+class FixedLayout(RangeQuantizer):
+    """A layout that is found without training."""
+
+    def __init__(self, block: BlockContext, layout: Layout) -> None:
+        super().__init__(block)
+        self._layout = layout
+
+    def layout(self) -> Layout:
+        return self._layout

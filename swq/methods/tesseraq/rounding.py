@@ -1,0 +1,104 @@
+"""The rounding of one linear's weights as variables: soft, then hard, with a trained scale beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swq.quant.affine import QuantizedWeight, choose_scale, choose_zero_point, stored_scale
+from swq.quant.scheme import Scheme
+
+LOW, HIGH = -0.1, 1.1  # ends of the rectified sigmoid: it reaches 0 and 1 at finite arguments
+
+
+def rectified_sigmoid(x: Tensor) -> Tensor:
+    """A sigmoid stretched to (-0.1, 1.1) and cut to [0, 1]."""
+    return ((HIGH - LOW) * x.sigmoid() + LOW).clamp(0, 1)
+
+
+def inverse_rectified_sigmoid(y: Tensor) -> Tensor:
+    """The argument at which `rectified_sigmoid` is `y`, for y in [0, 1)."""
+    return -torch.log((HIGH - LOW) / (y - LOW) - 1)
+
+
+class _SoftCodes(torch.autograd.Function):
+    """clamp(floor + rectified_sigmoid(rounding) + z, 0, quant_max) - z, with its gradient written out.
+
+    Autograd would keep five tensors as large as the weight for it; this keeps one, the slope, which is 0 wherever
+    either clamp holds.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, floor: Tensor, rounding: Tensor, zero_point: Tensor, quant_max: int) -> Tensor:
+        slope = rounding.sigmoid()
+        stretched = (slope * (HIGH - LOW)).add_(LOW)
+        height = stretched.clamp(0, 1)
+        inside = height == stretched
+        codes = height.add_(floor)
+        clamped = codes.clamp(-zero_point, quant_max - zero_point)
+        inside &= clamped == codes
+        ctx.save_for_backward(slope.addcmul_(slope, slope, value=-1).mul_(HIGH - LOW).mul_(inside))
+        return clamped
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return None, grad * slope, None, None
+
+
+class AdaptiveRounding(nn.Module):
+    """One linear's weight with a rounding variable per weight, and a factor on the scale per group.
+
+    `rounding` is (out, n_groups, group_size), +inf and -inf where it is hard; `scale_factor` is (out, n_groups, 1).
+    """
+
+    floor: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, weight: Tensor, wmin: Tensor, wmax: Tensor, scheme: Scheme) -> None:
+        super().__init__()
+        self.scheme = scheme
+        self.weight_shape = weight.shape
+        scale = choose_scale(wmin, wmax, scheme.n_bits)
+        ratio = scheme.group(weight.float()) / scale
+        self.register_buffer("floor", ratio.floor())
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero_point", choose_zero_point(wmin, scale, scheme.n_bits))
+        self.rounding = nn.Parameter(inverse_rectified_sigmoid(ratio - self.floor))
+        self.scale_factor = nn.Parameter(torch.zeros_like(scale))
+
+    def trained_scale(self) -> Tensor:
+        """The dequantization scale, (out, n_groups, 1): the initial scale times a factor in [0, 2] that starts at 1."""
+        return self.scale * (2 * rectified_sigmoid(self.scale_factor))
+
+    def forward(self) -> Tensor:
+        codes = _SoftCodes.apply(self.floor, self.rounding, self.zero_point, self.scheme.quant_max)
+        return (codes * self.trained_scale()).reshape(self.weight_shape)
+
+    @torch.no_grad()
+    def harden(self, soft_share: float) -> None:
+        """Round all variables to 0 or 1, except the `soft_share` (about) of them that are closest to 0.5."""
+        height = rectified_sigmoid(self.rounding)
+        margin = quantile((height - 0.5).abs().flatten(), soft_share)
+        self.rounding[height > 0.5 + margin] = torch.inf
+        self.rounding[height < 0.5 - margin] = -torch.inf
+
+    @torch.no_grad()
+    def quantized(self, scale_dtype: torch.dtype) -> QuantizedWeight:
+        """Round every variable to the nearer of 0 and 1."""
+        up = (self.rounding > 0).float()
+        codes = (self.floor + up + self.zero_point).clamp(0, self.scheme.quant_max).reshape(self.weight_shape)
+        scale = stored_scale(self.trained_scale(), scale_dtype)
+        return QuantizedWeight(codes.to(torch.uint8), scale, self.zero_point.to(torch.uint8), self.scheme)
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """Return the linearly interpolated quantile of a flat tensor. torch.quantile refuses more than 2^24 values."""
+    rank = share * (values.numel() - 1)
+    below = int(rank)
+    low = values.kthvalue(below + 1).values
+    high = values.kthvalue(min(below + 2, values.numel())).values
+    return torch.lerp(low, high, rank - below)
