@@ -78,7 +78,7 @@ class ModelRecord:
             return cached_hub_model(repo, commit)
         except ValueError as error:  # the hub's own, too
             raise UserError(
-                f"{self.weights!r} is no model of the hub; its record is damaged: fetch it again"
+                f"{self.weights!r} does not name a model of the hub: the model's record is damaged, so fetch it again"
             ) from error
 
     def check_weights(self, key: str) -> None:

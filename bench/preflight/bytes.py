@@ -11,7 +11,6 @@ GIB = 2**30
 LIBRARIES = 1.5 * GIB  # of a process that has torch and CUDA loaded, on the host
 CONTEXT = 0.5 * GIB  # CUDA's own, on the card
 SAMPLES_HELD = 3  # tensors N T C on the host: inputs of both paths and the target
-ANSWER = 170  # tokens of the longest requests of a batch of documents
 SCORES = 10e6  # bytes of a cell's items and token losses
 PACKED_TOO = 6.2  # times a packed text: its file, the text unpacked beside it, and the text as it is stored
 
@@ -53,11 +52,11 @@ def moment_bytes(shapes: Shapes, work: Work) -> float:
     return FLOAT * (sum(sizes) + 3 * max(sizes))
 
 
-def score_device_bytes(shapes: Shapes, seq_len: int, batch_size: int, element: int) -> float:
+def score_device_bytes(shapes: Shapes, seq_len: int, batch_tokens: int, element: int) -> float:
     """Bytes of GPU memory while scoring: all weights at `element` bytes, 4 float32 of the largest linear while it is
-    unpacked, and logits: of a window once and of 512 positions twice in float32, or of a batch of documents twice."""
+    unpacked, and logits: of a window once and of 512 positions twice in float32, or of all tokens of a batch once."""
     window = shapes.vocabulary * (seq_len * element + 2 * POSITIONS_AT_ONCE * FLOAT)
-    documents = 2 * batch_size * ANSWER * shapes.vocabulary * element
+    documents = batch_tokens * shapes.vocabulary * element
     return CONTEXT + element * shapes.parameters + 4 * FLOAT * shapes.largest + max(window, documents)
 
 

@@ -19,7 +19,7 @@ from bench.preflight.seconds import Rates, reconstruct_seconds, score_seconds
 from bench.preflight.shapes import Shapes
 from bench.preflight.workload import work_of
 
-CHOICE_TOKENS = 80  # of a document with one of its choices
+CONTEXT_TOKENS, CHOICE_TOKENS = 30, 10  # of a document: what its choices share, and what each adds
 TEXT_TOKENS = {True: 288_000, False: 341_000}  # WikiText-2's test split, for a vocabulary above 50,000 and for others
 
 
@@ -56,7 +56,7 @@ def cost(params: Params, cell: Cell, shapes: Shapes, rates: Rates) -> Cost:
         score=score_seconds(shapes, windows, seq_len, tasks, n_passes(protocol, windows), half, rates),
         host=host_bytes(shapes, work),
         reconstruct_device=reconstruct_device_bytes(shapes, work),
-        score_device=score_device_bytes(shapes, seq_len, protocol.batch_size, 2 if half else 4),
+        score_device=score_device_bytes(shapes, seq_len, protocol.batch_tokens, 2 if half else 4),
         disk=cell_disk_bytes(shapes, work),
         resume=artefact_bytes(shapes, work),
     )
@@ -69,11 +69,11 @@ def window_tokens(protocol: Protocol, vocabulary: int) -> int:
 
 
 def task_tokens(protocol: Protocol) -> int:
-    """Tokens of all documents with each of their choices: documents x choices x about 80."""
+    """Tokens of all documents, the choices of each side by side: about 30, and 10 more a choice."""
     sizes = ((TASKS[task].n_documents, TASKS[task].n_choices) for task in protocol.tasks)
-    return sum(min(n, protocol.limit or n) * choices * CHOICE_TOKENS for n, choices in sizes)
+    return sum(min(n, protocol.limit or n) * (CONTEXT_TOKENS + choices * CHOICE_TOKENS) for n, choices in sizes)
 
 
 def n_passes(protocol: Protocol, windows: int) -> float:
-    """Forward passes: one per window, and one per batch of documents with one of their choices."""
-    return windows / protocol.perplexity.seq_len + task_tokens(protocol) / CHOICE_TOKENS / protocol.batch_size
+    """Forward passes: one per window, and one per batch of documents."""
+    return windows / protocol.perplexity.seq_len + task_tokens(protocol) / protocol.batch_tokens

@@ -1,15 +1,15 @@
 """A document's choices side by side: one row of tokens for all of them, or one row each.
 
-The choices of a document share its context. Packed, the tokens that all of them begin with stand once, and behind them
-each choice's own tokens. A choice sees the shared tokens and itself, and its positions count on from the shared ones. So
-the model computes for every token what it would compute in a row of its own.
+The choices of a document share its context. In a packed row, the tokens that all choices begin with stand once, and
+behind them each choice's own tokens. A choice sees the shared tokens and itself. Its positions count on from the shared
+ones. So the model computes for every token what it would compute in a row with that choice alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class Row:
 
 def pack(choices: Sequence[tuple[int, Choice]]) -> Row:
     """Lay the choices of one document out in one row; each comes with its index among all requests."""
-    shared = len(commonprefix([choice.inputs for _, choice in choices]))
+    shared = _n_shared([choice.inputs for _, choice in choices])
     row = Row(choices[0][1].inputs[:shared], list(range(shared)), [SHARED] * shared, [], [])
     for segment, (index, choice) in enumerate(choices, start=1):
         before = len(row.tokens) - shared  # tokens of other choices between the shared ones and this one's own
@@ -68,6 +68,12 @@ def pack(choices: Sequence[tuple[int, Choice]]) -> Row:
         row.read.append([place if place < shared else before + place for place in places])
         row.choices.append(index)
     return row
+
+
+def _n_shared(lists: Sequence[list[int]]) -> int:
+    """Return how many tokens all lists begin with."""
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*lists, strict=False))
+    return sum(1 for _ in alike)
 
 
 def unpacked(choices: Sequence[tuple[int, Choice]]) -> list[Row]:
@@ -109,12 +115,11 @@ class Batch:
         )
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """Return what is added to the attention's scores, (B, 1, T, T): 0 where a token (row) sees another (column), and
+        """Return what is added to the attention's scores, (B, 1, T, T): 0 where a token (row) sees another (column),
         the smallest number of `dtype` elsewhere."""
         length = self.tokens.shape[1]
         earlier = torch.ones(length, length, dtype=torch.bool, device=self.tokens.device).tril()
         seer, seen = self.segments.unsqueeze(2), self.segments.unsqueeze(1)
         sees = earlier & ((seen == SHARED) | (seen == seer))
-        return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(
-            ~sees, torch.finfo(dtype).min
-        )[:, None]
+        hidden = torch.full(sees.shape, torch.finfo(dtype).min, dtype=dtype, device=sees.device)
+        return hidden.masked_fill_(sees, 0).unsqueeze(1)

@@ -29,7 +29,7 @@ from bench.store.progress import note_progress
 from bench.store.record import timed_record
 from bench.store.resume import State
 from bench.store.stage_output import say
-from swq.files import atomic_folder, sha256_file
+from swq.files import atomic_folder
 from swq.identity import fingerprint
 
 
@@ -47,7 +47,7 @@ def score(params: Params, key: str) -> str:
     fabric, protocol, model_key = runtime.start(params.runtime), params.protocol, params.cells[key].model
     corpus = corpus_folder(protocol.corpus)
     check(corpus, used_of(corpus, protocol.perplexity.texts, protocol.tasks))
-    check(artefact_folder(key), [QUANTIZED])
+    artefact_sha256 = check(artefact_folder(key), [QUANTIZED])[QUANTIZED]
     manifest = read_json(corpus / MANIFEST)
     model_record = ModelRecord.load(model_key)
     model_record.check_weights(model_key)
@@ -57,7 +57,7 @@ def score(params: Params, key: str) -> str:
         f"score@{key}",
         {
             "settings": params.scored_with(),
-            "artefact_sha256": sha256_file(artefact_folder(key) / QUANTIZED),
+            "artefact_sha256": artefact_sha256,
             "model_sha256": model_record.sha256,
             "tokenizer_sha256": model_record.tokenizer_sha256,
             "corpus": manifest,

@@ -18,8 +18,11 @@ def seal(folder: Path, names: Iterable[str] | None = None) -> None:
     write_text(folder / SUMS, "".join(f"{sha256_file(folder / name)}  {name}\n" for name in chosen))
 
 
-def check(folder: Path, names: Iterable[str] | None = None) -> None:
+def check(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
     """Check files of a folder, by default all that were sealed, before anything is read from them.
+
+    Returns:
+        the SHA-256 of every file that was sealed.
 
     Raises:
         UserError: one is missing or damaged, or the folder was not sealed.
@@ -31,6 +34,7 @@ def check(folder: Path, names: Iterable[str] | None = None) -> None:
             raise UserError(f"{path} is missing, or its folder is damaged; {AGAIN.format(folder)}")
         if sha256_file(path) != sums[name]:
             raise UserError(f"{path} is damaged: its bytes are not those that were written; {AGAIN.format(folder)}")
+    return sums
 
 
 AGAIN = "remove {} and run `python -m bench run`"

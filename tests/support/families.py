@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from swq.models.adapter import DecoderModel
 
@@ -36,15 +36,29 @@ UNKNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("olmo2", LLAMA_LIKE),
     "falcon": ("falcon", COMMON | {"alibi": False}),  # its blocks return tuples
 }
+# Not to be quantized here, only scored: other positions, masks and heads.
+SCORED: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("gpt2", COMMON),  # learned positions
+    "bloom": ("bloom", COMMON),  # ALiBi
+    "falcon-alibi": ("falcon", COMMON | {"alibi": True}),
+    "gemma2": ("gemma2", LLAMA_LIKE | {"sliding_window": 128, "head_dim": 16}),  # logits capped behind the head
+    "cohere": ("cohere", LLAMA_LIKE),  # logits scaled
+    "mamba": ("mamba", COMMON | {"state_size": 8}),  # no attention: a state that every token changes
+}
 
 
 def tiny_model(name: str, **changes: Any) -> DecoderModel:
     """Return the model, with norms, biases and channels spread out so that nothing is 1 or 0 by chance."""
-    model_type, settings = (FAMILIES | UNKNOWN)[name]
+    return DecoderModel(tiny_lm(name, **changes))
+
+
+def tiny_lm(name: str, **changes: Any) -> PreTrainedModel:
+    """Return the same as transformers has it."""
+    model_type, settings = (FAMILIES | UNKNOWN | SCORED)[name]
     settings = settings | changes
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings))
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.15, generator)
-    return DecoderModel(model)
+    return model.eval()

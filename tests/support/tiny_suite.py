@@ -138,7 +138,7 @@ def params() -> dict[str, Any]:
             "corpus": "words",
             "tasks": ["winogrande", "hellaswag", "arc_challenge", "arc_easy", "piqa"],
             "limit": 5,
-            "batch_size": 4,
+            "batch_tokens": 64,
             "add_bos_token": False,
             "perplexity": {"seq_len": 64, "texts": {"perplexity": {"n_windows": 4}}},
         },

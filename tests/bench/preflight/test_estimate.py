@@ -76,7 +76,7 @@ def params_of(sources: dict[str, dict[str, Any]], schemes: tuple[str, ...] = ("w
         "protocol": {
             "corpus": "texts",
             "tasks": ["winogrande", "piqa"],
-            "batch_size": 16,
+            "batch_tokens": 2048,
             "add_bos_token": False,
             "dtype": "float16",
             "perplexity": {"seq_len": 2048, "texts": {"perplexity": {}}},
@@ -155,8 +155,8 @@ def test_memory_and_disk_follow_from_samples_and_bits(params: Params, shapes: Sh
 
 def test_the_limit_cuts_the_tasks(params: Params) -> None:
     whole = params.protocol
-    assert task_tokens(whole) == (1267 * 2 + 1838 * 2) * 80
-    assert task_tokens(whole.model_copy(update={"limit": 50})) == (50 * 2 + 50 * 2) * 80
+    assert task_tokens(whole) == (1267 + 1838) * (30 + 2 * 10)
+    assert task_tokens(whole.model_copy(update={"limit": 50})) == (50 + 50) * (30 + 2 * 10)
 
 
 def rows_of(page: str) -> list[list[str]]:
