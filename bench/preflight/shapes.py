@@ -99,6 +99,15 @@ def shapes_of(params: Params, name: str) -> Shapes:
         raise UserError(
             f"model {name} is not there yet, so its shapes are unknown: `dvc repro {stage}@{name}` makes it"
         )
+    return read_shapes(folder)
+
+
+def read_shapes(folder: Path) -> Shapes:
+    """Read the shapes of the model in a transformers folder; its configuration is enough.
+
+    Raises:
+        UserError: the folder holds no configuration of a known causal LM.
+    """
     from swq.models.adapter import DecoderModel
 
     model = DecoderModel.skeleton(folder)
