@@ -53,13 +53,28 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
 
 def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
     """Say what is not a mistake in the file, but would still surprise."""
-    from bench.runtime import has_gpu
-
-    half = [key for key in keys if params.cells[key].precision == "16-mixed"]
-    if half and not has_gpu(params.runtime):
-        yield f"precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {few(half, FEW)}"
+    yield from _without_gpu(params, keys)
     if CONF.is_dir() and PARAMS.is_file():
         yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
+
+
+def _without_gpu(params: Params, keys: Collection[str]) -> Iterator[str]:
+    """Say which cells train in a precision that this machine lacks, or is slow at."""
+    half, brain = ([k for k in keys if params.cells[k].precision == p] for p in ("16-mixed", "bf16-mixed"))
+    if not half and not brain:
+        return
+    from bench.preflight.bfloat16 import missing_instructions
+    from bench.runtime import has_gpu
+
+    if has_gpu(params.runtime):
+        return
+    if half:
+        yield f"precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {few(half, FEW)}"
+    if brain and (missing := missing_instructions()):
+        yield (
+            f"precision bf16-mixed is emulated on this CPU, which has no {' or '.join(missing)}: results are right, but"
+            f" training is slower than in float32 (precision: 32-true), up to many times: {few(brain, FEW)}"
+        )
 
 
 def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:

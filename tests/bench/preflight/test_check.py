@@ -1,0 +1,108 @@
+"""check: what it says about a machine before anything runs there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from bench.config.params import Params
+from bench.config.strict import parse_section
+from bench.preflight.bfloat16 import missing_instructions
+from bench.preflight.check import check
+
+OLD = {"avx2": True, "avx512_bf16": False, "amx_bf16": False, "architecture": "x86_64"}
+CELLS: dict[str, Any] = {
+    "plain": {"method": {"name": "rtn"}, "scheme": "w3a16g64"},
+    "single": {"method": {"name": "omniquant"}, "scheme": "w3a16g64", "loss": {"weights": {"mse": 1.0}}},
+}
+CELLS["brain"] = CELLS["single"] | {"precision": "bf16-mixed"}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "missing"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, []),
+        ({"avx512_bf16": False, "amx_bf16": True}, []),
+        (OLD, ["avx512_bf16", "amx_bf16"]),
+        ({"neon": True, "bf16": True, "sve_bf16": False}, []),
+        ({"neon": True, "bf16": False, "sve_bf16": False}, ["bf16", "sve_bf16"]),
+        ({}, ["avx512_bf16", "amx_bf16", "bf16", "sve_bf16"]),
+    ],
+)
+def test_one_kind_of_instruction_is_enough(capabilities: dict[str, bool | int | str], missing: list[str]) -> None:
+    assert missing_instructions(capabilities) == missing
+
+
+def test_torch_names_the_instructions_of_this_machine() -> None:
+    """A name that torch spells differently would read as missing everywhere."""
+    expected = {"x86_64": {"avx512_bf16", "amx_bf16"}, "AMD64": {"avx512_bf16", "amx_bf16"}}
+    capabilities = torch.cpu.get_capabilities()
+    assert expected.get(str(capabilities["architecture"]), {"bf16"}) <= capabilities.keys()
+
+
+def params_of(*cells: str, device: str = "cpu") -> Params:
+    """Return a suite of these cells; its model is not there yet."""
+    common = {"model": "m", "calibration": "c"}
+    text = {
+        "suite": "slow",
+        "runtime": {"device": device, "threads": 2},
+        "models": {"m": {"source": "package", "package": "m==1", "sha256": 64 * "0", "file": "m.gguf"}},
+        "corpora": {"texts": {"source": "folder", "path": "nowhere"}},
+        "calibrations": {"c": {"model": "m", "corpus": "texts", "n_samples": 8, "seq_len": 64, "seed": 2}},
+        "protocol": {
+            "corpus": "texts",
+            "tasks": ["piqa"],
+            "batch_size": 16,
+            "add_bos_token": False,
+            "perplexity": {"seq_len": 64, "texts": {"perplexity": {}}},
+        },
+        "cells": {key: common | CELLS[key] for key in cells},
+    }
+    return parse_section(Params, yaml.safe_dump(text), "params.yaml")
+
+
+@pytest.fixture
+def old_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose CPU has no instructions for bfloat16, and a folder without conf/."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: OLD)
+
+
+@pytest.mark.usefixtures("old_cpu")
+def test_check_says_which_cells_are_emulated_and_what_to_write() -> None:
+    said = check(params_of("plain", "single", "brain"))
+    (note,) = (line for line in said.splitlines() if "bf16-mixed" in line)
+    assert note == (
+        "note: precision bf16-mixed is emulated on this CPU, which has no avx512_bf16 or amx_bf16: results are right,"
+        " but training is slower than in float32 (precision: 32-true), up to many times: brain"
+    )
+
+
+@pytest.mark.usefixtures("old_cpu")
+@pytest.mark.parametrize(("cells", "device"), [(("plain", "single"), "cpu"), (("brain",), "gpu")])
+def test_check_says_nothing_of_it_elsewhere(cells: tuple[str, ...], device: str) -> None:
+    assert "bf16-mixed" not in check(params_of(*cells, device=device))
+
+
+@pytest.mark.usefixtures("old_cpu")
+def test_check_says_it_only_of_cells_that_will_run() -> None:
+    assert "bf16-mixed" not in check(params_of("single", "brain"), keys=["single"])
+
+
+@pytest.mark.usefixtures("old_cpu")
+def test_the_cpu_is_not_asked_without_such_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question needs torch, which takes seconds to import."""
+    monkeypatch.delitem(sys.modules, "bench.preflight.bfloat16")
+    check(params_of("plain", "single"))
+    assert "bench.preflight.bfloat16" not in sys.modules
+
+
+def test_a_cpu_with_the_instructions_is_not_mentioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: OLD | {"avx512_bf16": True})
+    assert "bf16-mixed" not in check(params_of("brain"))
