@@ -22,9 +22,10 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from swq.losses import Loss
-from swq.methods.base import BlockContext, Method
+from swq.methods.base import Method
+from swq.methods.quantizer import BlockContext
 from swq.models.adapter import DecoderModel, block_output
-from swq.quant.affine import Scheme
+from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths
 
 aten = torch.ops.aten

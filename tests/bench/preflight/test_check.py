@@ -57,7 +57,7 @@ def params_of(*cells: str, device: str = "cpu") -> Params:
         "protocol": {
             "corpus": "texts",
             "tasks": ["piqa"],
-            "batch_size": 16,
+            "batch_tokens": 2048,
             "add_bos_token": False,
             "perplexity": {"seq_len": 64, "texts": {"perplexity": {}}},
         },
