@@ -127,24 +127,22 @@ def hours_table(paper: Paper, cards: Sequence[Card]) -> str:
 def scoring_table(paper: Paper, cards: Sequence[Card]) -> str:
     """Scoring the model by the protocol of suite `paper`, and what limits it."""
     protocol, shapes = paper.params.protocol, paper.shapes
-    windows, tasks, length = (
-        window_tokens(protocol, shapes.vocabulary),
-        task_tokens(protocol),
-        protocol.perplexity.seq_len,
-    )
+    length, weights = protocol.perplexity.seq_len, STORED * shapes.parameters
+    windows, tasks = window_tokens(protocol, shapes.vocabulary), task_tokens(protocol)
+    passes = windows / length, n_passes(protocol, windows) - windows / length
     rows = []
-    for name, text, documents, passes in (
-        ("perplexity", windows, 0, windows / length),
-        ("tasks", 0, tasks, n_passes(protocol, windows) - windows / length),
-    ):
-        numbers = [f"{text + documents:,}", f"{passes:,.0f}", f"{passes * STORED * shapes.parameters / 1e12:.0f}"]
+    for name, text, documents, n in (("perplexity", windows, 0, passes[0]), ("tasks", 0, tasks, passes[1])):
+        found = []
         for card in cards:
             rates = replace(card.rates(True), startup=0, disk=float("inf"))
-            products = score_seconds(shapes, text, length, documents, passes, True, rates)
-            numbers += [f"{products:.0f}", f"{passes * STORED * shapes.parameters / rates.memory:.0f}"]
-        rows.append([name, *numbers])
+            products = score_seconds(shapes, text, length, documents, n, True, rates)
+            found += [f"{products:.0f}", f"{n * weights / rates.memory:.0f}"]
+        flops = products * rates.half
+        rows.append(
+            [name, f"{text + documents:,}", f"{n:,.0f}", f"{flops / 1e15:.1f}", f"{n * weights / 1e12:.1f}", *found]
+        )
     columns = [name for card in cards for name in (f"{card.name} s, products", "weights read")]
-    return Table(rows, ["what", "tokens", "passes", "TB of weights", *columns], left=1).markdown()
+    return Table(rows, ["what", "tokens", "passes", "PFLOP", "TB of weights", *columns], left=1).markdown()
 
 
 def tables(name: str, tokens: int, cards: Sequence[Card]) -> dict[str, str]:

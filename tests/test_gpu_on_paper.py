@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter as Tally
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from bench.preflight.workload import OMNIQUANT_PASSES, TESSERAQ_PASSES
 from benchmarks.cards import A100, CARDS, seconds
 from benchmarks.counted import Counter, Operation
 from benchmarks.paper_steps import HALF, SINGLE, Paper
-from benchmarks.roofline import tables
+from benchmarks.roofline import put_into, tables
 from tests.support.pages import PAGES
 from tests.support.repository import ROOT
 
@@ -42,6 +43,18 @@ def test_the_page_shows_what_the_program_prints(monkeypatch: pytest.MonkeyPatch)
     """If a step changed: `python benchmarks/roofline.py --into docs/gpu-on-paper.md`, then read the prose again."""
     monkeypatch.chdir(ROOT)
     assert tables("llama-2-7b", TOKENS, list(CARDS.values())) == SHOWN
+
+
+def test_tables_are_put_into_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "before\n<!-- roofline: room -->\n<!-- end -->\nbetween\n<!-- roofline: steps -->\nold\n<!-- end -->\n"
+    )
+    put_into(page, {"room": "| a |", "steps": r"| \1 |"})
+    put_into(page, {"room": "| b |"})
+    kept = page.read_text().splitlines()
+    assert kept[:4] == ["before", "<!-- roofline: room -->", "| b |", "<!-- end -->"]
+    assert kept[4:] == ["between", "<!-- roofline: steps -->", r"| \1 |", "<!-- end -->"]
 
 
 def test_products_are_those_of_seven_linears(paper: Paper) -> None:

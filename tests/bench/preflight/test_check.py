@@ -31,7 +31,7 @@ CELLS["brain"] = CELLS["single"] | {"precision": "bf16-mixed"}
         (OLD, ["avx512_bf16", "amx_bf16"]),
         ({"neon": True, "bf16": True, "sve_bf16": False}, []),
         ({"neon": True, "bf16": False, "sve_bf16": False}, ["bf16", "sve_bf16"]),
-        ({}, ["avx512_bf16", "amx_bf16", "bf16", "sve_bf16"]),
+        ({"architecture": "ppc64le"}, []),
     ],
 )
 def test_one_kind_of_instruction_is_enough(capabilities: dict[str, bool | int | str], missing: list[str]) -> None:
