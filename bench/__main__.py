@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from bench.config.params import load_params
+from bench.imports import importing
 from bench.store.failures import failures as failed_stages
 from bench.store.failures import note_failure, note_success
 from bench.store.locks import held
@@ -57,7 +58,9 @@ def _run_stage(module: str, function: str, section: str, key: str) -> None:
             raise UserError(one_of(f"key in {section}", key, known))
         stage = f"{function.replace('_', '-')}@{key}"
         with _in_turn(stage, stage):
-            closing = getattr(importlib.import_module(f"bench.stages.{module}"), function)(params, key)
+            with importing():
+                run_stage = getattr(importlib.import_module(f"bench.stages.{module}"), function)
+            closing = run_stage(params, key)
     typer.echo(closing)
 
 
@@ -217,7 +220,8 @@ def score(key: Key) -> None:
 def report() -> None:
     """Render the suite's tables and plots from the scores."""
     with quiet_under_dvc():
-        from bench.stages.report import report as render
+        with importing():
+            from bench.stages.report import report as render
 
         params = load_params()
         with _in_turn(f"report@{params.suite}", f"the report of {params.suite}"):

@@ -53,13 +53,17 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
 
 def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
     """Say what is not a mistake in the file, but would still surprise."""
-    from bench.runtime import has_gpu
-
     half = [key for key in keys if params.cells[key].precision == "16-mixed"]
-    if half and not has_gpu(params.runtime):
+    if half and not _has_gpu(params):
         yield f"precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {few(half, FEW)}"
     if CONF.is_dir() and PARAMS.is_file():
         yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
+
+
+def _has_gpu(params: Params) -> bool:
+    from bench.runtime import has_gpu  # imports torch, for this case only
+
+    return has_gpu(params.runtime)
 
 
 def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
