@@ -41,7 +41,7 @@ Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time. With sev
 def _in_turn(stage: str, what: str) -> Iterator[None]:
     """Wait until no other process makes the same, and look at what DVC has stored of the stages before."""
     from bench.runs.leftovers import keep_lock
-    from bench.store.resume import sweep
+    from bench.store.sweep import sweep
 
     with held(stage, what, wait=True):
         keep_lock()
