@@ -32,14 +32,16 @@ class _SoftCodes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, floor: Tensor, rounding: Tensor, zero_point: Tensor, quant_max: int) -> Tensor:
+        # In place, and in floats, for speed on a CPU, as `swq.quant.affine` does.
         slope = rounding.sigmoid()
         stretched = (slope * (HIGH - LOW)).add_(LOW)
         height = stretched.clamp(0, 1)
-        inside = height == stretched
+        inside = stretched.eq_(height)
+        slope.addcmul_(slope, slope, value=-1).mul_(HIGH - LOW).mul_(inside)
         codes = height.add_(floor)
-        clamped = codes.clamp(-zero_point, quant_max - zero_point)
-        inside &= clamped == codes
-        ctx.save_for_backward(slope.addcmul_(slope, slope, value=-1).mul_(HIGH - LOW).mul_(inside))
+        clamped = torch.maximum(codes, -zero_point, out=inside)
+        torch.minimum(clamped, quant_max - zero_point, out=clamped)
+        ctx.save_for_backward(slope.mul_(codes.eq_(clamped)))
         return clamped
 
     @staticmethod
