@@ -23,15 +23,15 @@ def inverse_rectified_sigmoid(y: Tensor) -> Tensor:
     return -torch.log((HIGH - LOW) / (y - LOW) - 1)
 
 
-class _SoftCodes(torch.autograd.Function):
-    """clamp(floor + rectified_sigmoid(rounding) + z, 0, quant_max) - z, with its gradient written out.
+class _SoftWeight(torch.autograd.Function):
+    """(clamp(floor + rectified_sigmoid(rounding) + z, 0, quant_max) - z) * scale, with its gradient written out.
 
-    Autograd would keep five tensors as large as the weight for it; this keeps one, the slope, which is 0 wherever
-    either clamp holds.
+    Autograd would keep six tensors as large as the weight for it. This keeps two: the codes, and their slope, which is
+    0 wherever either clamp holds.
     """
 
     @staticmethod
-    def forward(ctx: Any, floor: Tensor, rounding: Tensor, zero_point: Tensor, quant_max: int) -> Tensor:
+    def forward(ctx: Any, floor: Tensor, rounding: Tensor, zero_point: Tensor, quant_max: int, scale: Tensor) -> Tensor:
         # In place, and in floats, for speed on a CPU, as `swq.quant.affine` does.
         slope = rounding.sigmoid()
         stretched = (slope * (HIGH - LOW)).add_(LOW)
@@ -41,13 +41,15 @@ class _SoftCodes(torch.autograd.Function):
         codes = height.add_(floor)
         clamped = torch.maximum(codes, -zero_point, out=inside)
         torch.minimum(clamped, quant_max - zero_point, out=clamped)
-        ctx.save_for_backward(slope.mul_(codes.eq_(clamped)))
-        return clamped
+        ctx.save_for_backward(slope.mul_(codes.eq_(clamped)), clamped, scale)
+        return torch.mul(clamped, scale, out=codes)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return None, grad * slope, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, Tensor]:
+        slope, codes, scale = ctx.saved_tensors
+        product = grad * codes
+        grad_scale = product.sum(dim=-1, keepdim=True)
+        return None, torch.mul(grad, scale, out=product).mul_(slope), None, None, grad_scale
 
 
 class AdaptiveRounding(nn.Module):
@@ -77,8 +79,9 @@ class AdaptiveRounding(nn.Module):
         return self.scale * (2 * rectified_sigmoid(self.scale_factor))
 
     def forward(self) -> Tensor:
-        codes = _SoftCodes.apply(self.floor, self.rounding, self.zero_point, self.scheme.quant_max)
-        return (codes * self.trained_scale()).reshape(self.weight_shape)
+        scale = self.trained_scale()
+        weight = _SoftWeight.apply(self.floor, self.rounding, self.zero_point, self.scheme.quant_max, scale)
+        return weight.reshape(self.weight_shape)
 
     @torch.no_grad()
     def harden(self, soft_share: float) -> None:

@@ -1,4 +1,4 @@
-"""TesseraQ's soft codes, with their gradient and their passes written out, are those of the plain formula."""
+"""TesseraQ's soft weights, with their gradient and their passes written out, are those of the plain formula."""
 
 from __future__ import annotations
 
