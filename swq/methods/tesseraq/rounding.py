@@ -87,9 +87,9 @@ class AdaptiveRounding(nn.Module):
     def harden(self, soft_share: float) -> None:
         """Round all variables to 0 or 1, except the `soft_share` (about) of them that are closest to 0.5."""
         height = rectified_sigmoid(self.rounding)
-        margin = quantile((height - 0.5).abs().flatten(), soft_share)
-        self.rounding[height > 0.5 + margin] = torch.inf
-        self.rounding[height < 0.5 - margin] = -torch.inf
+        margin = quantile((height - 0.5).abs_().flatten(), soft_share)
+        self.rounding.masked_fill_(height > 0.5 + margin, torch.inf)
+        self.rounding.masked_fill_(height < 0.5 - margin, -torch.inf)
 
     @torch.no_grad()
     def quantized(self, scale_dtype: torch.dtype) -> QuantizedWeight:
@@ -105,5 +105,8 @@ def quantile(values: Tensor, share: float) -> Tensor:
     rank = share * (values.numel() - 1)
     below = int(rank)
     low = values.kthvalue(below + 1).values
-    high = values.kthvalue(min(below + 2, values.numel())).values
+    higher = values > low
+    # The value above `low` is the smallest higher one, unless several are equal to `low`, or nothing is above.
+    n_higher = int(higher.sum())
+    high = torch.where(higher, values, torch.inf).min() if 0 < n_higher == values.numel() - below - 1 else low
     return torch.lerp(low, high, rank - below)
