@@ -105,7 +105,8 @@ def _load(params: Params, key: str) -> CellResult | None:
     check(artefacts, [LOSSES])
     check(scores, [SUMMARY, ITEMS])
     with (artefacts / LOSSES).open(newline="") as handle:
-        losses = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+        rows = csv.DictReader(handle)  # a field is empty where a share of the gradient was not measured
+        losses = [{name: float(value) for name, value in row.items() if value} for row in rows]
     summary = read_json(scores / SUMMARY)
     token_losses = {name: token_losses_file(scores, name) for name in summary["perplexity"]}
     check(scores, [str(path.relative_to(scores)) for path in token_losses.values()])

@@ -12,15 +12,20 @@ Losses = dict[str, float]
 
 def by_block(row: Row, value: Callable[[Losses], float]) -> tuple[list[int], list[float]]:
     """Return the blocks, and the mean over seeds of a value of their last epochs."""
-    seeds = [{int(losses["block"]): value(losses) for losses in result.losses} for result in row.results]
+    seeds = [{block: value(losses) for block, losses in _last_epochs(result.losses).items()} for result in row.results]
     blocks = sorted(set.intersection(*(set(seed) for seed in seeds)))
     return blocks, [fmean(seed[block] for seed in seeds) for block in blocks]
 
 
 def has_shares(row: Row) -> bool:
     """Say whether SW was one of several terms of the loss that a row was trained with."""
-    found = [losses for result in row.results for losses in result.losses]
+    found = [losses for result in row.results for losses in _last_epochs(result.losses).values()]
     return bool(found) and all("sw_grad_share" in losses for losses in found)
+
+
+def _last_epochs(epochs: list[Losses]) -> dict[int, Losses]:
+    """Return each block's last epoch: the only one in which the shares of the gradient are measured."""
+    return {int(losses["block"]): losses for losses in epochs}
 
 
 def of_loss(losses: Losses) -> float:

@@ -111,10 +111,13 @@ def _merged(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _write_losses(path: Path, blocks: list[BlockRecord], epoch_lengths: list[int]) -> None:
-    """Write a row of means for every epoch of every block: loss, weighted terms, shares of the gradient."""
-    given = blocks[0].trace[0] if blocks and blocks[0].trace else ["loss"]
+    """Write a row of means for every epoch of every block: loss, weighted terms, shares of the gradient.
+
+    A share's field is empty in the epochs in which it was not measured: all but the last.
+    """
+    given = {name for step in blocks[0].trace for name in step} if blocks else set()
     # A fixed order, also for blocks that were read back: the loss, its terms, their shares.
-    names = sorted(given, key=lambda name: (name != "loss", name.endswith("_grad_share"), name))
+    names = sorted(given | {"loss"}, key=lambda name: (name != "loss", name.endswith("_grad_share"), name))
     with atomic_path(path) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["block", "epoch", *names])
@@ -122,5 +125,5 @@ def _write_losses(path: Path, blocks: list[BlockRecord], epoch_lengths: list[int
             steps = iter(block.trace)
             for epoch, length in enumerate(epoch_lengths):
                 rows = list(islice(steps, length))
-                means = (fmean(row[name] for row in rows if name in row) for name in names)
-                writer.writerow([index, epoch, *(f"{mean:.9g}" for mean in means)])
+                measured = ([row[name] for row in rows if name in row] for name in names)
+                writer.writerow([index, epoch, *(f"{fmean(values):.9g}" if values else "" for values in measured)])

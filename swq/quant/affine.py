@@ -95,13 +95,18 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, grouped: Tensor, scale: Tensor, zero_point: Tensor, n_bits: int) -> Tensor:
+        # In place, and in floats: `inside` holds 1.0 and 0.0. On a CPU, a pass that mixes in booleans, or takes both
+        # bounds from tensors, is seven times as slow.
         ratio = grouped / scale
         rounded = ratio.round()
-        code = rounded.clamp(-zero_point, 2**n_bits - 1 - zero_point)
-        inside = code == rounded
-        output = code * scale
-        slope = code.sub_(ratio.mul_(inside))
-        ctx.save_for_backward(slope, inside if ctx.needs_input_grad[0] else None)
+        code = torch.maximum(rounded, -zero_point)
+        torch.minimum(code, 2**n_bits - 1 - zero_point, out=code)
+        inside = rounded.eq_(code)
+        kept = inside.bool() if ctx.needs_input_grad[0] else None
+        ratio.mul_(inside)
+        output = torch.mul(code, scale, out=inside)
+        slope = code.sub_(ratio)
+        ctx.save_for_backward(slope, kept)
         return output
 
     @staticmethod

@@ -36,9 +36,22 @@ class BlockData:
         return replace(self, aug_output=None)
 
     def batch(self, fabric: Fabric, indices: list[int]) -> BlockData:
-        """Return the samples `indices` on Fabric's device."""
+        """Return the samples `indices` on Fabric's device. Neighbours in rising order are not copied on the host."""
+        first, last = indices[0], indices[-1] + 1
+        which = slice(first, last) if indices == list(range(first, last)) else indices
         tensors = (self.hidden, self.fp_output, self.aug_output)
-        return BlockData(*(None if t is None else fabric.to_device(t[indices]) for t in tensors))  # type: ignore[arg-type]
+        return BlockData(*(None if t is None else to_device(fabric, t[which]) for t in tensors))  # type: ignore[arg-type]
+
+
+def to_device(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """Return a tensor on Fabric's device.
+
+    The copy leaves from page-locked memory, so the host does not wait for it: it goes on to prepare the next step while
+    the device computes this one.
+    """
+    if tensor.device != fabric.device:
+        tensor = tensor.pin_memory()
+    return fabric.to_device(tensor)
 
 
 class ActivationPaths:

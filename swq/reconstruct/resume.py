@@ -22,7 +22,7 @@ class BlockRecord:
         changed: those of its other tensors that differ from the model's, by their path in the model.
         learned: the trained tensors, by name.
         trace: per step of training, the loss and each weighted term: {"loss": ..., "mse": ..., "sw": ...}; in the
-            first step of an epoch also each term's share of the gradient norms, "mse_grad_share" and so on.
+            first step of the last epoch also each term's share of the gradient norms, "mse_grad_share" and so on.
         seconds: that it took when it was made.
         retried: why it was trained a second time at a lower learning rate; None if it was not.
         resumed: whether it was read back and not made.

@@ -18,7 +18,7 @@ from swq.methods.quantizer import BlockContext, BlockQuantizer
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
 from swq.quant.moments import Moments
-from swq.reconstruct.data import ActivationPaths, BlockData
+from swq.reconstruct.data import ActivationPaths, BlockData, to_device
 from swq.reconstruct.module import BlockReconstruction, Normals
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord, load_block, save_block
@@ -132,7 +132,11 @@ class _Walk:
     def _train(self, index: int, quantizer: BlockQuantizer, data: BlockData, rate: float) -> list[dict[str, float]]:
         assert self.paths is not None and self.recipe.loss is not None
         block, kwargs = self.model.blocks[index], self.paths.kwargs(index)
-        module = BlockReconstruction(index, block, kwargs, quantizer, self.recipe.loss, self.normals)
+
+        def normals(key: tuple[int | str, ...], shape: tuple[int, ...]) -> Tensor:
+            return to_device(self.fabric, self.normals(key, shape))
+
+        module = BlockReconstruction(index, block, kwargs, quantizer, self.recipe.loss, normals)
         epochs = self.recipe.method.epoch_lengths(len(data.hidden))
         name = self.model.block_name(index)
         return train_block(self.fabric, module, data, self.recipe.seed, name, epochs, self.on_step, rate)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,7 +16,10 @@ from swq.errors import UserError
 from swq.losses import Loss
 from swq.reconstruct.data import BlockData
 from swq.reconstruct.module import BlockReconstruction
+from swq.reconstruct.shares import backward_with_shares
 from swq.seeding import keyed_generator
+
+READ_EVERY = 32  # steps; each reading of a loss waits until the device has computed it
 
 
 class NonFiniteLoss(UserError):
@@ -36,7 +38,8 @@ def train_block(
 ) -> list[dict[str, float]]:
     """Train the quantizer of one block, round by round, and return every step's loss and terms.
 
-    If the loss has several terms, each term's share of the gradient norms is measured in the first step of every epoch.
+    If the loss has several terms, each term's share of the gradient norms is measured in the first step of the last
+    epoch.
 
     Args:
         fabric: owns device and precision.
@@ -52,7 +55,7 @@ def train_block(
         NonFiniteLoss: it names the block, the step and the last good value.
     """
     try:
-        return _train(fabric, module, data, seed, name, {0, *accumulate(epoch_lengths)}, on_step, rate)
+        return _train(fabric, module, data, seed, name, sum(epoch_lengths[:-1]), on_step, rate)
     finally:
         _forget(fabric, module)
 
@@ -63,7 +66,7 @@ def _train(
     data: BlockData,
     seed: int,
     name: str,
-    firsts: set[int],
+    last_epoch: int,
     on_step: Callable[[], object],
     rate: float,
 ) -> list[dict[str, float]]:
@@ -73,25 +76,64 @@ def _train(
     if module.loss.normalised:
         module.loss = _normalised(fabric, module, data)
     generator = keyed_generator(seed, "batches", module.index)
-    trace: list[dict[str, float]] = []
+    trace, step = _Trace(name), 0
     for round_index in range(quantizer.rounds):
         optimizer: Any = fabric.setup_optimizers(_slowed(quantizer.start_round(round_index), rate))
         targets = data if quantizer.aug_loss(round_index) else data.without_aug()
         for indices in quantizer.batches(round_index, len(data.hidden), generator):
             with fabric.autocast():  # on one device Fabric enters it for forward() only, not for training_step()
-                values = wrapped.training_step(targets.batch(fabric, indices), len(trace))
-            step = dict(zip(values, torch.stack([v.detach() for v in values.values()]).tolist(), strict=True))
-            if not math.isfinite(step["loss"]):
-                last = f"the last good value was {trace[-1]['loss']:.6g}" if trace else "it was the first step"
-                raise NonFiniteLoss(f"{name}: the loss became {step['loss']} at step {len(trace)}; {last}")
+                values = wrapped.training_step(targets.batch(fabric, indices), step)
             optimizer.zero_grad()
-            if len(values) > 2 and len(trace) in firsts:
-                step |= _gradient_shares(fabric, values, optimizer)
-            trace.append(step)
-            fabric.backward(values["loss"])
+            if len(values) > 2 and step == last_epoch:
+                trace.add(values, backward_with_shares(fabric, values, optimizer))
+            else:
+                trace.add(values)
+                fabric.backward(values["loss"])
             optimizer.step()
             on_step()
-    return trace
+            step += 1
+        trace.read()
+    return trace.steps
+
+
+class _Trace:
+    """The loss and the terms of every step. They stay on the device for up to `READ_EVERY` steps.
+
+    A loss that is not finite is found at the next reading. The steps in between are in vain: the block is given up.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.steps: list[dict[str, float]] = []
+        self._name = name
+        self._unread: list[dict[str, Tensor]] = []
+        self._shares: dict[int, dict[str, float]] = {}
+
+    def add(self, values: dict[str, Tensor], shares: dict[str, float] | None = None) -> None:
+        """Note a step's values, and its gradient shares if they were measured."""
+        if shares:
+            self._shares[len(self.steps) + len(self._unread)] = shares
+        self._unread.append({name: value.detach() for name, value in values.items()})
+        if len(self._unread) == READ_EVERY:
+            self.read()
+
+    def read(self) -> None:
+        """Bring the values to the host.
+
+        Raises:
+            NonFiniteLoss: it names the first step whose loss is not finite.
+        """
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        numbers = iter(torch.stack([value for values in unread for value in values.values()]).tolist())
+        for values in unread:
+            step = {name: next(numbers) for name in values}
+            if not math.isfinite(step["loss"]):
+                last = (
+                    f"the last good value was {self.steps[-1]['loss']:.6g}" if self.steps else "it was the first step"
+                )
+                raise NonFiniteLoss(f"{self._name}: the loss became {step['loss']} at step {len(self.steps)}; {last}")
+            self.steps.append(step | self._shares.get(len(self.steps), {}))
 
 
 def _slowed(optimizer: Optimizer, rate: float) -> Optimizer:
@@ -116,21 +158,6 @@ def _forget(fabric: Fabric, module: BlockReconstruction) -> None:
     Fabric keeps every LightningModule that it ever set up as a callback, and offers no public way to remove one.
     """
     fabric._callbacks[:] = [callback for callback in fabric._callbacks if callback is not module]
-
-
-def _gradient_shares(fabric: Fabric, values: dict[str, Tensor], optimizer: Any) -> dict[str, float]:
-    """Return each term's gradient norm over the sum of all terms' norms. Leaves the gradients empty.
-
-    It is a ratio, so the gradient scale of mixed precision cancels.
-    """
-    norms: dict[str, float] = {}
-    for term in (name for name in values if name != "loss"):  # fixed order: a set's depends on the hash seed
-        fabric.backward(values[term], retain_graph=True)
-        gradients = [p.grad.norm() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norms[term] = torch.stack(gradients).norm().item()
-        optimizer.zero_grad()
-    total = sum(norms.values()) or 1.0
-    return {f"{term}_grad_share": norm / total for term, norm in sorted(norms.items())}
 
 
 @torch.no_grad()

@@ -107,6 +107,8 @@ def test_trained_cells_leave_their_losses(project: Project) -> None:
     rounds = (project.folder / "artefacts/tiny-tesseraq-sw/losses.csv").read_text().splitlines()
     assert rounds[0] == "block,epoch,loss,l2,sw,l2_grad_share,sw_grad_share"
     assert len(rounds) == 1 + 2 * 2  # two blocks, two rounds
+    for first, last in (rows[1:3], rows[3:5], rounds[1:3], rounds[3:5]):
+        assert first.endswith(",,") and not last.endswith(","), "the gradient's shares are measured in the last epoch"
     left = {path.name for path in (project.folder / ".resume").iterdir()}
     assert left <= {f"score@{key}" for key in tiny_suite.params()["cells"]}, "the last state goes when a command looks"
 

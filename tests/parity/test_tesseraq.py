@@ -217,8 +217,11 @@ def test_clip_search_finds_the_recorded_ranges(unit: Tensors, kind: str, scheme:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.005, 0.3, 0.75, 1.0])
-def test_quantile_is_torchs(share: float) -> None:
-    values = torch.randn(1001, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("n", [1, 2, 7, 1001])
+@pytest.mark.parametrize("ties", [False, True])
+def test_quantile_is_torchs(share: float, n: int, ties: bool) -> None:
+    values = torch.randn(n, generator=torch.Generator().manual_seed(0))
+    values = values.clamp(-0.5, 0.5).mul(4).round() if ties else values
     assert quantile(values, share) == torch.quantile(values, share)
 
 

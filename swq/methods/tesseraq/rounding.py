@@ -23,29 +23,33 @@ def inverse_rectified_sigmoid(y: Tensor) -> Tensor:
     return -torch.log((HIGH - LOW) / (y - LOW) - 1)
 
 
-class _SoftCodes(torch.autograd.Function):
-    """clamp(floor + rectified_sigmoid(rounding) + z, 0, quant_max) - z, with its gradient written out.
+class _SoftWeight(torch.autograd.Function):
+    """(clamp(floor + rectified_sigmoid(rounding) + z, 0, quant_max) - z) * scale, with its gradient written out.
 
-    Autograd would keep five tensors as large as the weight for it; this keeps one, the slope, which is 0 wherever
-    either clamp holds.
+    Autograd would keep six tensors as large as the weight for it. This keeps two: the codes, and their slope, which is
+    0 wherever either clamp holds.
     """
 
     @staticmethod
-    def forward(ctx: Any, floor: Tensor, rounding: Tensor, zero_point: Tensor, quant_max: int) -> Tensor:
+    def forward(ctx: Any, floor: Tensor, rounding: Tensor, zero_point: Tensor, quant_max: int, scale: Tensor) -> Tensor:
+        # In place, and in floats, for speed on a CPU, as `swq.quant.affine` does.
         slope = rounding.sigmoid()
         stretched = (slope * (HIGH - LOW)).add_(LOW)
         height = stretched.clamp(0, 1)
-        inside = height == stretched
+        inside = stretched.eq_(height)
+        slope.addcmul_(slope, slope, value=-1).mul_(HIGH - LOW).mul_(inside)
         codes = height.add_(floor)
-        clamped = codes.clamp(-zero_point, quant_max - zero_point)
-        inside &= clamped == codes
-        ctx.save_for_backward(slope.addcmul_(slope, slope, value=-1).mul_(HIGH - LOW).mul_(inside))
-        return clamped
+        clamped = torch.maximum(codes, -zero_point, out=inside)
+        torch.minimum(clamped, quant_max - zero_point, out=clamped)
+        ctx.save_for_backward(slope.mul_(codes.eq_(clamped)), clamped, scale)
+        return torch.mul(clamped, scale, out=codes)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return None, grad * slope, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, Tensor]:
+        slope, codes, scale = ctx.saved_tensors
+        product = grad * codes
+        grad_scale = product.sum(dim=-1, keepdim=True)
+        return None, torch.mul(grad, scale, out=product).mul_(slope), None, None, grad_scale
 
 
 class AdaptiveRounding(nn.Module):
@@ -75,16 +79,17 @@ class AdaptiveRounding(nn.Module):
         return self.scale * (2 * rectified_sigmoid(self.scale_factor))
 
     def forward(self) -> Tensor:
-        codes = _SoftCodes.apply(self.floor, self.rounding, self.zero_point, self.scheme.quant_max)
-        return (codes * self.trained_scale()).reshape(self.weight_shape)
+        scale = self.trained_scale()
+        weight = _SoftWeight.apply(self.floor, self.rounding, self.zero_point, self.scheme.quant_max, scale)
+        return weight.reshape(self.weight_shape)
 
     @torch.no_grad()
     def harden(self, soft_share: float) -> None:
         """Round all variables to 0 or 1, except the `soft_share` (about) of them that are closest to 0.5."""
         height = rectified_sigmoid(self.rounding)
-        margin = quantile((height - 0.5).abs().flatten(), soft_share)
-        self.rounding[height > 0.5 + margin] = torch.inf
-        self.rounding[height < 0.5 - margin] = -torch.inf
+        margin = quantile((height - 0.5).abs_().flatten(), soft_share)
+        self.rounding.masked_fill_(height > 0.5 + margin, torch.inf)
+        self.rounding.masked_fill_(height < 0.5 - margin, -torch.inf)
 
     @torch.no_grad()
     def quantized(self, scale_dtype: torch.dtype) -> QuantizedWeight:
@@ -100,5 +105,8 @@ def quantile(values: Tensor, share: float) -> Tensor:
     rank = share * (values.numel() - 1)
     below = int(rank)
     low = values.kthvalue(below + 1).values
-    high = values.kthvalue(min(below + 2, values.numel())).values
+    higher = values > low
+    # The value above `low` is the smallest higher one, unless several are equal to `low`, or nothing is above.
+    n_higher = int(higher.sum())
+    high = torch.where(higher, values, torch.inf).min() if 0 < n_higher == values.numel() - below - 1 else low
     return torch.lerp(low, high, rank - below)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from swq.reconstruct.data import ActivationPaths
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import reconstruct
-from swq.reconstruct.train import _gradient_shares
+from swq.reconstruct.shares import backward_with_shares
 from swq.seeding import keyed_normals
 from tests.support.recipes import SCHEME, context
 
@@ -33,34 +34,46 @@ def traces(
     return [record.trace for record in reconstruct(fabric, model, Recipe(method, SCHEME, loss), tokens)]
 
 
-def test_gradient_shares_are_measured_once_an_epoch(
-    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [
+        (OMNIQUANT, 4),
+        (TESSERAQ, 3),
+        (replace(TESSERAQ, start=OMNIQUANT), 8 + 3),
+        (OmniQuant(epochs=1), 0),
+    ],
+    ids=["omniquant", "tesseraq", "tesseraq-from-omniquant", "one-epoch"],
+)
+def test_gradient_shares_are_measured_in_the_first_step_of_the_last_epoch(
+    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, method: Method, first: int
 ) -> None:
-    loss = Loss({"l2": 0.9, "sw": 0.1}, 8)
-    for method, firsts in ((OMNIQUANT, {0, 4}), (TESSERAQ, {0, 3})):
-        for trace in traces(fabric, tiny_llama, calibration[:4], method, loss):
-            assert {i for i, step in enumerate(trace) if "sw_grad_share" in step} == firsts
-            for step in (trace[i] for i in firsts):
-                assert step["sw_grad_share"] + step["l2_grad_share"] == pytest.approx(1)
-                assert 0 < step["sw_grad_share"] < 0.5
-    single = traces(fabric, tiny_llama, calibration[:4], OMNIQUANT, Loss({"mse": 1.0}))
+    for trace in traces(fabric, tiny_llama, calibration[:4], method, Loss({"l2": 0.9, "sw": 0.1}, 8)):
+        assert [i for i, step in enumerate(trace) if "sw_grad_share" in step] == [first]
+        assert trace[first]["sw_grad_share"] + trace[first]["l2_grad_share"] == pytest.approx(1)
+        assert 0 < trace[first]["sw_grad_share"] < 0.5
+    single = traces(fabric, tiny_llama, calibration[:4], method, Loss({"mse": 1.0}))
     assert all(step.keys() == {"loss", "mse"} for trace in single for step in trace)
 
 
-def test_gradient_share_is_the_ratio_of_norms(fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor) -> None:
-    loss = Loss({"mse": 0.9, "sw": 0.1}, 8)
-    measured = traces(fabric, tiny_llama, calibration[:2], OMNIQUANT, loss)[0][0]["sw_grad_share"]
+@pytest.mark.parametrize("weights", [{"mse": 0.9, "sw": 0.1}, {"mse": 0.5, "l2": 0.01, "sw": 0.1}], ids=len)
+def test_gradient_shares_are_the_ratios_of_norms(
+    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, weights: dict[str, float]
+) -> None:
+    method = OmniQuant(epochs=1, lwc_lr=1e-6)
+    measured = traces(fabric, tiny_llama, calibration[:2], method, Loss(weights, 8))[0][0]
     paths = ActivationPaths(fabric, tiny_llama, calibration[:2])
     norms = {}
-    for term in ("mse", "sw"):
-        quantizer = OMNIQUANT.quantizer(context(tiny_llama, 0))
-        alone = Loss({term: loss.weights[term]}, 8)
+    for term in weights:
+        quantizer = method.quantizer(context(tiny_llama, 0))
+        alone = Loss({term: weights[term]}, 8)
         module = BlockReconstruction(
             0, tiny_llama.blocks[0], paths.kwargs(0), quantizer, alone, lambda key, s: keyed_normals(0, ("sw", *key), s)
         )
         module.training_step(paths.block_data(0, with_aug=False).batch(fabric, [0]), 0)["loss"].backward()
         norms[term] = torch.cat([p.grad.flatten() for p in quantizer.parameters() if p.grad is not None]).norm()
-    assert measured == pytest.approx((norms["sw"] / sum(norms.values())).item(), rel=1e-4)
+    total = sum(norm.item() for norm in norms.values())
+    for term, norm in norms.items():
+        assert measured[f"{term}_grad_share"] == pytest.approx(norm.item() / total, rel=1e-4)
 
 
 def test_gradients_are_taken_in_the_order_of_the_losss_terms() -> None:
@@ -70,29 +83,38 @@ def test_gradients_are_taken_in_the_order_of_the_losss_terms() -> None:
     """
     terms = ["sw", "mse", "l2", "kl", "cosine", "huber", "l1", "sinkhorn"]
     parameter = torch.nn.Parameter(torch.ones(2))
-    values = {"loss": parameter.sum()} | {name: place * parameter.sum() for place, name in enumerate(terms, 1)}
+    values = {name: place * parameter.sum() for place, name in enumerate(terms, 1)}
+    values = {"loss": torch.stack(list(values.values())).sum()} | values
     taken: list[str] = []
 
     class Spy:
-        def backward(self, value: Tensor, retain_graph: bool) -> None:
+        def backward(self, value: Tensor, **options: bool) -> None:
             taken.extend(name for name, given in values.items() if given is value)
-            value.backward(retain_graph=retain_graph)
+            value.backward(**options)  # type: ignore[no-untyped-call]
 
     spy: Any = Spy()
-    shares = _gradient_shares(spy, values, torch.optim.SGD([parameter], lr=1.0))
-    assert taken == terms and parameter.grad is None
+    shares = backward_with_shares(spy, values, torch.optim.SGD([parameter], lr=1.0))
+    assert taken == [*terms[1:], "loss"], "the first term's gradient is what the others leave"
+    assert parameter.grad is not None and parameter.grad.tolist() == [36.0, 36.0], "the step goes on with the loss's"
     assert shares == pytest.approx({f"{name}_grad_share": place / 36 for place, name in enumerate(terms, 1)})
 
 
+@pytest.mark.parametrize("method", [OmniQuant(epochs=1, lwc_lr=0.05), replace(TESSERAQ, lr=0.05)])
 def test_measuring_changes_no_bit(
-    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, monkeypatch: pytest.MonkeyPatch
+    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, monkeypatch: pytest.MonkeyPatch, method: Method
 ) -> None:
-    recipe = Recipe(OmniQuant(epochs=1, lwc_lr=0.05), SCHEME, Loss({"mse": 0.9, "sw": 0.1}, 8))
+    recipe = Recipe(method, SCHEME, Loss({"mse": 0.9, "sw": 0.1}, 8))
     measured = list(reconstruct(fabric, tiny_llama, recipe, calibration[:4]))
-    monkeypatch.setattr("swq.reconstruct.train._gradient_shares", lambda *_: {})
+
+    def unmeasured(fabric: Fabric, values: dict[str, Tensor], _: object) -> dict[str, float]:
+        fabric.backward(values["loss"])
+        return {}
+
+    monkeypatch.setattr("swq.reconstruct.train.backward_with_shares", unmeasured)
     plain = list(reconstruct(fabric, tiny_llama, recipe, calibration[:4]))
     for ours, theirs in zip(measured, plain, strict=True):
-        assert all(torch.equal(ours.learned[name], theirs.learned[name]) for name in theirs.learned)
+        for mine, others in ((ours.learned, theirs.learned), (ours.packed, theirs.packed)):
+            assert all(torch.equal(mine[name], others[name]) for name in others)
 
 
 @pytest.mark.parametrize("base", ["mse", "l2"])

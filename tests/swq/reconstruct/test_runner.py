@@ -29,7 +29,7 @@ from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import SLOWER, reconstruct
-from swq.reconstruct.train import train_block
+from swq.reconstruct.train import READ_EVERY, train_block
 from tests.support.recipes import EPOCHS, SAMPLES, SCHEME, SpyNormals, assert_same_records, hybrid_recipe
 
 
@@ -146,6 +146,21 @@ def test_loss_that_is_not_finite_stops_with_block_step_and_last_value(
     assert str(error.value).endswith(f"; that was at 0.1 times the learning rate, after {at_first}")
     assert str(error.value).startswith(f"{name}: the loss became nan at step {step}; ")
     assert resume.names() == ["block_000"][:block]
+
+
+@pytest.mark.parametrize("step", [31, 32, 40, 63])
+def test_first_bad_step_is_named_wherever_losses_are_read(
+    fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor, step: int
+) -> None:
+    """Losses are read every 32 steps. Training goes on until then, and every later loss is NaN too."""
+    recipe = Recipe(OmniQuant(epochs=16), SCHEME, Loss({"mse": 0.9, "sw": 0.1}, n_projections=4))
+    good = next(reconstruct(fabric, tiny_llama, recipe, calibration[:SAMPLES])).trace
+    spoilt = SpyNormals(0, spoil=(0, step, "target"), times=1)
+    with pytest.warns(UserWarning, match=f"nan at step {step}; the last good value was {good[step - 1]['loss']:.6g};"):
+        again = next(reconstruct(fabric, tiny_llama, recipe, calibration[:SAMPLES], normals=spoilt))
+    assert len(good) == len(again.trace) == 16 * SAMPLES
+    drawn = [key[1] for key in spoilt.keys]
+    assert max(drawn[: drawn.index(0, 1)]) < step + READ_EVERY, "it stops soon"
 
 
 def test_block_whose_loss_is_not_finite_is_trained_again_at_a_lower_rate(
