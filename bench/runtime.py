@@ -44,7 +44,7 @@ def start(runtime: Runtime) -> torch.device:
     torch.use_deterministic_algorithms(True)
     # Otherwise torch fills every tensor that it allocates with NaN. That costs time and changes no result, because no
     # kernel here reads memory that it did not write.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _pin_float32()
     return _device(runtime)
 
