@@ -72,12 +72,14 @@ def _of_family(family: Family, config: dict[str, Any], stored: dict[str, tuple[i
         KeyError: something is not stored, or config.json leaves it to transformers' defaults.
         ValueError: config.json and the weights contradict each other.
     """
-    base, _, inside = family.blocks.partition(".")
-    blocks = family.blocks if f"{family.blocks}.0.{family.linears[0]}.weight" in stored else inside
+    whole = f"{family.blocks}.0.{family.linears[0]}.weight" in stored  # else saved from the decoder alone
+    blocks = family.blocks if whole else family.blocks.partition(".")[2]
     inputs = {name: stored[f"{blocks}.0.{name}.weight"][1] for name in family.linears}
     last = f"{blocks}.{config['num_hidden_layers'] - 1}.{family.linears[0]}.weight"
-    if last not in stored or inputs[family.linears[0]] != config["hidden_size"]:
-        raise ValueError(f"{base}: other blocks than in config.json")
+    widths = {value for value in config.values() if isinstance(value, int)}
+    widths.add(config["num_attention_heads"] * config.get("head_dim", 0))
+    if last not in stored or inputs[family.linears[0]] != config["hidden_size"] or not widths >= {*inputs.values()}:
+        raise ValueError("other blocks than in config.json")
 
     def fits(pair: ScalePair) -> bool:
         if pair.only_if and config[pair.only_if[0]] != pair.only_if[1]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -74,6 +74,13 @@ def test_variable_that_torch_cannot_overrule_is_refused(name: str, monkeypatch: 
         runtime.start(ON_CPU)
     monkeypatch.setenv(name, runtime.FULL_FLOAT32[name].lower())
     runtime.start(ON_CPU)
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_scoring_and_training_use_one_device(device: Literal["cpu", "auto"]) -> None:
+    """torch chooses the one, Lightning the other."""
+    given = Runtime(device=device, threads=1)
+    assert runtime.start_fabric(given, "32-true").device == runtime.start(given)
 
 
 def test_machine_of_a_processor() -> None:

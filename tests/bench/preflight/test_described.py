@@ -44,6 +44,7 @@ def test_unknown_family_is_built(name: str, tmp_path: Path) -> None:
     [
         ("llama", {"num_hidden_layers": 3}),
         ("llama", {"hidden_size": 32}),
+        ("llama", {"intermediate_size": 80, "vocab_size": 90}),
         ("llama", {"max_position_embeddings": None}),
         ("opt", {"do_layer_norm_before": None}),
         ("opt", {"model_type": ["opt"]}),
