@@ -88,8 +88,8 @@ class PlainTesseraQ(nn.Module):
             self.factor.append(torch.zeros_like(scale))
 
     def optimizer(self) -> Optimizer:
-        groups = [{"params": self.rounding.parameters()}, {"params": self.factor.parameters(), "weight_decay": 1e-4}]
-        return Adam(groups, lr=self.lr)
+        rounding: dict[str, Any] = {"params": list(self.rounding)}
+        return Adam([rounding, {"params": list(self.factor), "weight_decay": 1e-4}], lr=self.lr)
 
     def forward(self) -> dict[str, Tensor]:
         """Return the softly rounded weights (out, in), by their name in the block's state dict."""
@@ -112,8 +112,9 @@ def _height(variable: Tensor) -> Tensor:
 def _hardened(rounding: Tensor, soft_share: float) -> Tensor:
     """Set all variables to -inf or inf, except the `soft_share` of them that are closest to 0.5."""
     height = _height(rounding)
-    margins = (height - 0.5).abs()
-    margin = margins.flatten().sort().values[int(soft_share * (margins.numel() - 1))]
+    margins = (height - 0.5).abs().flatten().sort().values
+    rank = soft_share * (margins.numel() - 1)  # torch.quantile refuses as many values as a large weight has
+    margin = torch.lerp(margins[int(rank)], margins[int(rank) + 1], rank - int(rank))
     rounding = torch.where(height > 0.5 + margin, torch.inf, rounding)
     return torch.where(height < 0.5 - margin, -torch.inf, rounding)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,6 @@ import torch
 
 from bench.config.params import Params
 from bench.config.protocol import Protocol
-from bench.config.sections import Runtime
 from bench.inputs.models import ModelRecord
 from bench.runtime import free_memory, start
 from bench.speed.memory import in_child, peak_of
@@ -83,6 +85,7 @@ def language_model(side: str, scored: _Scored) -> LM:
 
     from bench.scoring.harness import _language_model
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns that it was given a model and no name
     if side == OURS:
         return _language_model(scored.model, scored.tokenizer, scored.protocol)
     return HFLM(
@@ -172,16 +175,17 @@ def work() -> tuple[float, float]:
 def _open(params: Params, device: torch.device, folder: Path) -> _Scored:
     from bench.scoring.harness import _load_tasks
 
-    protocol = params.protocol
+    limit = min(params.protocol.limit or DOCUMENTS, DOCUMENTS)
+    protocol = params.protocol.model_copy(update={"limit": limit})
     record = ModelRecord.load(key_of_model(params))
     decoder = DecoderModel.open(record.folder, getattr(torch, protocol.dtype))
     model, _ = stream(decoder, device, free_memory(device))
     requests, golds = {}, {}
     for name, task in _load_tasks(folder, protocol, corpus_folder(protocol.corpus)).items():
         loaded = task.loaded["tasks"][name]
-        loaded.build_all_requests(limit=DOCUMENTS, rank=0, world_size=1)
-        requests[name] = loaded.instances
-        golds[name] = {document: gold for document, gold in task.golds.items() if document < DOCUMENTS}
+        with redirect_stderr(StringIO()):  # lm-eval's bar would break the line of progress
+            loaded.build_all_requests(limit=limit, rank=0, world_size=1)
+        requests[name], golds[name] = loaded.instances, task.golds
     return _Scored(model, record.tokenizer(), protocol, requests, golds)
 
 
@@ -195,7 +199,7 @@ def _right(scored: _Scored, task: str, likelihoods: list[float]) -> set[int]:
 
 def _scoring_peak(params: Params, side: str, vocabulary: int | None) -> tuple[int, int | None]:
     """Return the words of the head, and the peak of scoring with it."""
-    device = start(Runtime.model_validate(params.runtime.model_dump())).device
+    device = start(params.runtime).device
     with TemporaryDirectory() as folder:
         scored = _open(params, device, Path(folder))
         if vocabulary is not None:
