@@ -46,7 +46,7 @@ class Measured:
 
     def as_data(self) -> dict[str, Any]:
         """Return all numbers as JSON holds them; times in milliseconds, memory in bytes."""
-        both = [(f"{PLAIN} {part}", f"{OURS} {part}") for part in PARTS]
+        both = [(BLOCK, FLOOR), *((f"{PLAIN} {part}", f"{OURS} {part}") for part in PARTS)]
         return {
             "machine": self.machine,
             "block": self.block,
@@ -68,7 +68,10 @@ STEPS = (
     "Training steps. Plain: the frozen loop of bench/speed/plain.py. Floor: the block's matrix products and attention"
     f" alone. {BRACKETS}"
 )
-PART = "Parts of a step, each alone, forward and backward: ours, and how many times as long the plain loop's takes."
+PART = (
+    "Parts of a step, each alone, forward and backward: ours, and how many times as long the plain loop's takes. Both"
+    " run the same block; there it is how many times as long it takes as the floor."
+)
 SHARE = "SW's share of an OmniQuant step, in %, by the number of its directions; quartiles in brackets."
 STEP_MEMORY = "Peak memory of training, in MiB, above the block, its inputs and the libraries."
 SCORING = f"Scoring, against lm-eval's own language model on the same requests. {BRACKETS}"
@@ -99,16 +102,15 @@ def _steps(rows: list[StepTimes]) -> Table:
 
 
 def _parts(rows: list[PartTimes]) -> Table:
-    def cell(row: PartTimes, part: str) -> str:
-        ratio = row.times.ratio(f"{PLAIN} {part}", f"{OURS} {part}")
-        return f"{_ms(row.times.milliseconds(f'{OURS} {part}'))} ms, {ratio.median:.2f} ×"
+    def cell(row: PartTimes, name: str, ratio: tuple[str, str]) -> str:
+        return f"{_ms(row.times.milliseconds(name))} ms, {row.times.ratio(*ratio).median:.2f} ×"
 
     cells = [
         [
             row.case.name,
             str(row.tokens),
-            f"{_ms(row.times.milliseconds(BLOCK))} ms",
-            *(cell(row, part) for part in PARTS),
+            cell(row, BLOCK, (BLOCK, FLOOR)),
+            *(cell(row, f"{OURS} {part}", (f"{PLAIN} {part}", f"{OURS} {part}")) for part in PARTS),
         ]
         for row in rows
     ]

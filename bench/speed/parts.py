@@ -11,7 +11,8 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from bench.speed import plain
-from bench.speed.step import OURS, PLAIN, STEPS, SW, product_step
+from bench.speed.floor import Floor
+from bench.speed.step import FLOOR, OURS, PLAIN, STEPS, SW, product_step
 from bench.speed.subject import CASES, N_PROJECTIONS, Case, Subject
 from bench.speed.timing import Ratio, Run, Times, interleaved, timed
 from swq.losses import Loss
@@ -28,7 +29,7 @@ Subjects = Callable[[int, int], Subject]  # of a length and a number of samples
 
 @dataclass(frozen=True)
 class PartTimes:
-    """The times of one case's parts at one length: `ours PART`, `plain PART`, and `block`."""
+    """The times of one case's parts at one length: `ours PART`, `plain PART`, `block` and `floor`."""
 
     case: Case
     tokens: int
@@ -105,6 +106,7 @@ def _parts(subject: Subject, case: Case) -> dict[str, Work]:
         f"{OURS} {OPTIMISER}": _optimiser(our_optimizer),
         f"{PLAIN} {OPTIMISER}": _optimiser(theirs.optimizer()),
         BLOCK: _block(subject),
+        FLOOR: Floor(subject),
     }
     for sw, name in ((False, LOSS), (True, LOSS + SW)):
         parts[f"{OURS} {name}"] = _product_loss(subject, case.loss(sw))

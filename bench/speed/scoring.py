@@ -181,11 +181,11 @@ def _open(params: Params, device: torch.device, folder: Path) -> _Scored:
     decoder = DecoderModel.open(record.folder, getattr(torch, protocol.dtype))
     model, _ = stream(decoder, device, free_memory(device))
     requests, golds = {}, {}
-    for name, task in _load_tasks(folder, protocol, corpus_folder(protocol.corpus)).items():
-        loaded = task.loaded["tasks"][name]
-        with redirect_stderr(StringIO()):  # lm-eval's bar would break the line of progress
+    with redirect_stderr(StringIO()):  # bars of lm-eval and datasets would break the line of progress
+        for name, task in _load_tasks(folder, protocol, corpus_folder(protocol.corpus)).items():
+            loaded = task.loaded["tasks"][name]
             loaded.build_all_requests(limit=limit, rank=0, world_size=1)
-        requests[name], golds[name] = loaded.instances, task.golds
+            requests[name], golds[name] = loaded.instances, task.golds
     return _Scored(model, record.tokenizer(), protocol, requests, golds)
 
 
