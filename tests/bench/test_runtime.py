@@ -77,7 +77,7 @@ def test_variable_that_torch_cannot_overrule_is_refused(name: str, monkeypatch: 
 
 
 def test_machine_of_a_processor() -> None:
-    found = runtime.machine(runtime.start(ON_CPU).device)
+    found = runtime.machine(runtime.start(ON_CPU))
     assert list(found) == ["processor", "instruction set", "threads", *LIBRARIES]
     assert found["threads"] == 1 and found["torch"] == version("torch")
     assert all(found.values()), "a difference could not be shown"
