@@ -19,8 +19,9 @@ import psutil
 import torch
 
 from bench.config.sections import Runtime
+from bench.runtime import start_fabric
 from bench.speed.step import OURS, PLAIN, SW, plain_step, product_step
-from bench.speed.subject import CASES, Shapes, Subject
+from bench.speed.subject import CASES, PRECISION, Shapes, Subject
 from swq.errors import UserError
 from swq.quant.scheme import Scheme
 
@@ -104,9 +105,7 @@ def _peak_resident() -> int:
 
 
 def _step_peak(runtime: Runtime, shapes: Shapes, scheme: Scheme, tokens: int, case_index: int, side: str) -> int:
-    from bench.runtime import start
-
-    fabric, case = start(runtime), CASES[case_index]
+    fabric, case = start_fabric(runtime, PRECISION), CASES[case_index]
     subject = Subject(fabric, shapes, scheme, tokens, case.samples)
     sw = side.endswith(SW)
 

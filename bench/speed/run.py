@@ -11,10 +11,10 @@ import torch
 from tqdm import tqdm
 
 from bench.config.params import Params
-from bench.runtime import machine, start
+from bench.runtime import machine, start_fabric
 from bench.speed import memory, parts, scoring, step
 from bench.speed.page import Measured
-from bench.speed.subject import Shapes, Subject
+from bench.speed.subject import PRECISION, Shapes, Subject
 from bench.speed.timing import WARM_UP
 from bench.store.files import write_json
 from bench.store.record import provenance
@@ -72,7 +72,7 @@ def speed(params: Params, request: Request) -> str:
     Raises:
         UserError: scoring alone is asked for, and there is nothing to score.
     """
-    fabric = start(params.runtime)
+    fabric = start_fabric(params.runtime, PRECISION)
     found = Measured(_machine(fabric.device), _block(request), request.repeats)
     scores = _scores(params, request, found.notes)
 

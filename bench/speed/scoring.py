@@ -122,18 +122,18 @@ def measure_scoring(params: Params, on_round: Callable[[float], object]) -> Scor
         UserError: as `key_of_model`.
     """
     key = key_of_model(params)
-    fabric = start(params.runtime)
+    device = start(params.runtime)
     with TemporaryDirectory() as folder:
-        scored = _open(params, fabric.device, Path(folder))
+        scored = _open(params, device, Path(folder))
         models = {side: language_model(side, scored) for side in SIDES}
         answers: dict[str, dict[str, list[float]]] = {side: {} for side in SIDES}
 
         def scoring(side: str) -> Callable[[], float]:
             def run() -> float:
-                began = now(fabric.device)
+                began = now(device)
                 for task, requests in scored.requests.items():
                     answers[side][task] = [value for value, _ in models[side].loglikelihood(requests, True)]
-                return now(fabric.device) - began
+                return now(device) - began
 
             return run
 
@@ -199,7 +199,7 @@ def _right(scored: _Scored, task: str, likelihoods: list[float]) -> set[int]:
 
 def _scoring_peak(params: Params, side: str, vocabulary: int | None) -> tuple[int, int | None]:
     """Return the words of the head, and the peak of scoring with it."""
-    device = start(params.runtime).device
+    device = start(params.runtime)
     with TemporaryDirectory() as folder:
         scored = _open(params, device, Path(folder))
         if vocabulary is not None:

@@ -24,6 +24,7 @@ from swq.models.adapter import DecoderModel
 from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths, BlockData
 
+PRECISION = "32-true"
 VOCABULARY = 64  # no step looks at it
 N_PROJECTIONS = 128  # the paper's number of directions
 SW_WEIGHT = 0.1  # the paper's weight of SW; the rest is the other term's
