@@ -182,10 +182,11 @@ def speed(
     only: Annotated[str | None, typer.Option(help="step, sw, scoring or memory.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write all numbers here.")] = None,
 ) -> None:
-    """Measure speed and memory against references that are in the repository.
+    """Measure speed and memory against references.
 
-    Training steps: a plain loop, and the block's matrix products alone. Scoring: lm-eval's own language model. All are
-    measured in turns. Device and threads are those of params.yaml. A quarter of an hour on 2 cores."""
+    The references are in the repository: for training, a plain loop, and the block's matrix products alone; for
+    scoring, lm-eval's own language model. All are measured in turns. Device and threads are those of params.yaml.
+    All of it takes a quarter of an hour on 2 cores."""
     for name, value in (("HF_HUB_OFFLINE", "1"), ("TOKENIZERS_PARALLELISM", "false")):
         os.environ.setdefault(name, value)  # as the stage `score` does, before libraries read them
     from bench.speed.run import Request

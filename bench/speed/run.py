@@ -23,6 +23,7 @@ from swq.quant.scheme import Scheme
 
 STEP, SW, SCORING, MEMORY = PARTS = ("step", "sw", "scoring", "memory")
 BAR = "{desc}: {percentage:3.0f} % |{bar}| {elapsed}, {remaining} left"
+SHOWN = ("processor", "instruction set", "GPU", "compute capability", "CUDA", "threads", "torch")  # of the machine
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,10 @@ def _work(request: Request, scores: bool) -> float:
 def _machine(device: torch.device) -> dict[str, Any]:
     """Return the line about the machine: the device, its threads, torch and the commit."""
     made_by = provenance()
-    commit = (made_by["git_commit"] or "unknown")[:7] + ("" if made_by["git_clean"] else " with changes")
+    commit = (made_by["git_commit"] or "unknown")[:7]
+    if made_by["git_commit"] and not made_by["git_clean"]:
+        commit += " with changes"
     return {name: value for name, value in machine(device).items() if name in SHOWN} | {"commit": commit}
-
-
-SHOWN = ("processor", "instruction set", "GPU", "compute capability", "CUDA", "threads", "torch")
 
 
 def _block(request: Request) -> dict[str, Any]:
