@@ -1,0 +1,119 @@
+"""A whole training step: the product's, with SW and without, against the plain loop's and the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from bench.speed import plain
+from bench.speed.floor import Floor
+from bench.speed.subject import CASES, N_PROJECTIONS, Case, Subject
+from bench.speed.timing import Run, Times, interleaved, now, timed
+from swq.reconstruct.module import BlockReconstruction
+from swq.reconstruct.train import train_block
+from swq.seeding import keyed_normals
+
+STEPS = 2  # that count in each round, after one that does not
+OURS, PLAIN, FLOOR, SW = "ours", "plain", "floor", " + sw"
+# What is printed of each case: how many times as long the first takes as the second.
+RATIOS = (
+    (PLAIN, OURS),
+    (PLAIN + SW, OURS + SW),
+    (OURS, FLOOR),
+    (OURS + SW, FLOOR),
+    (OURS + SW, OURS),
+)
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """The times of one case at one length."""
+
+    case: Case
+    tokens: int
+    times: Times
+
+
+def measure_steps(
+    subjects: Callable[[int, int], Subject], tokens: list[int], repeats: int, on_round: Callable[[float], object]
+) -> list[StepTimes]:
+    """Measure every case at every length.
+
+    Args:
+        subjects: returns the subject of a length and a number of samples.
+        tokens: the lengths.
+        repeats: rounds.
+        on_round: called after every round with the tokens that it computed.
+    """
+    return [
+        StepTimes(case, length, _measure(subjects(length, case.samples), case, repeats, on_round))
+        for length in tokens
+        for case in CASES
+    ]
+
+
+def work(tokens: list[int]) -> float:
+    """Return the tokens of one round over all cases and lengths."""
+    return sum(_tokens(case, length) for length in tokens for case in CASES)
+
+
+def _tokens(case: Case, length: int) -> float:
+    return 5 * (STEPS + 1) * case.samples * length
+
+
+def _measure(subject: Subject, case: Case, repeats: int, on_round: Callable[[float], object]) -> Times:
+    runs: dict[str, Run] = {FLOOR: timed(Floor(subject), subject.fabric.device, STEPS)}
+    for sw, suffix in ((False, ""), (True, SW)):
+        runs[OURS + suffix] = product_step(subject, case, sw)
+        runs[PLAIN + suffix] = timed(plain_step(subject, case, sw), subject.fabric.device, STEPS)
+    return interleaved(runs, repeats, lambda: on_round(_tokens(case, subject.tokens)))
+
+
+def product_step(subject: Subject, case: Case, sw: bool) -> Run:
+    """Return a run that trains the block as a reconstruction does, from its start, and takes the time of its steps."""
+    device = subject.fabric.device
+
+    def run() -> float:
+        done: list[float] = []
+
+        def on_step() -> None:
+            # Between the first step and the last, the device is not waited for more than the product waits itself.
+            done.append(now(device) if len(done) in (0, STEPS) else 0.0)
+
+        module = BlockReconstruction(
+            index=0,
+            block=subject.block,
+            kwargs=subject.arguments,
+            quantizer=subject.quantizer(case, STEPS + 1),
+            loss=case.loss(sw),
+            normals=lambda key, shape: keyed_normals(0, key, shape),
+        )
+        # One epoch, so that gradient shares are measured in the first step.
+        train_block(subject.fabric, module, subject.data, 0, "the block", [STEPS + 1], on_step)
+        return (done[STEPS] - done[0]) / STEPS
+
+    return run
+
+
+def plain_step(subject: Subject, case: Case, sw: bool) -> Callable[[], float]:
+    """Return the plain loop's step, which goes on from call to call and returns the loss."""
+    quantizer = case.reference(subject.linears, subject.scheme)
+    optimizer = quantizer.optimizer()
+
+    def step() -> float:
+        hidden, target = (subject.fabric.to_device(t) for t in (subject.data.hidden, subject.data.fp_output))
+        assert isinstance(hidden, torch.Tensor) and isinstance(target, torch.Tensor)
+        return plain.train_step(
+            subject.block,
+            subject.arguments,
+            quantizer,
+            optimizer,
+            hidden,
+            target,
+            case.weights(sw),
+            N_PROJECTIONS,
+        )
+
+    return step
