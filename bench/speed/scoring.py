@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SIDES = (OURS, PLAIN)
-DOCUMENTS = 20  # of each task
+DOCUMENTS = 50  # of each task
+PLAIN_BATCH = 16  # requests that lm-eval reads at a time
 ROUNDS = 3  # a round takes long enough to be steady
 WIDE = 262_144  # words of a large vocabulary, as of Gemma
 CHILD = 100_000  # tokens of training that scoring in a new process takes as long as, about
@@ -62,7 +63,7 @@ class ScoringTimes:
 
 @dataclass(frozen=True)
 class ScoringPeak:
-    """Peak bytes of scoring one batch of the longest requests, above the model; None where memory would not do."""
+    """Peak bytes of scoring the longest documents, above the model; None where memory would not do."""
 
     vocabulary: int
     peaks: dict[str, int | None]
@@ -91,7 +92,7 @@ def language_model(side: str, scored: _Scored) -> LM:
     return HFLM(
         pretrained=scored.model,
         tokenizer=scored.tokenizer,
-        batch_size=scored.protocol.batch_size,
+        batch_size=PLAIN_BATCH,
         add_bos_token=scored.protocol.add_bos_token,
         softmax_dtype="float32",
     )
@@ -151,7 +152,7 @@ def measure_scoring(params: Params, on_round: Callable[[float], object]) -> Scor
 
 
 def measure_scoring_memory(params: Params, on_child: Callable[[float], object]) -> list[ScoringPeak]:
-    """Measure one batch of the longest requests, with the model's own head and with one of `WIDE` words.
+    """Measure the longest documents, a batch of lm-eval's, with the model's own head and with one of `WIDE` words.
 
     Raises:
         UserError: as `key_of_model`.
@@ -205,14 +206,23 @@ def _scoring_peak(params: Params, side: str, vocabulary: int | None) -> tuple[in
         if vocabulary is not None:
             scored.model.resize_token_embeddings(vocabulary, mean_resizing=False)
         words = scored.model.get_output_embeddings().weight.shape[0]
-        every = [request for requests in scored.requests.values() for request in requests]
-        longest = sorted(every, key=lambda request: -sum(map(len, request.args)))[: scored.protocol.batch_size]
+        longest = _longest(scored)
         tokens = max(len(scored.tokenizer("".join(request.args))["input_ids"]) for request in longest)
         # Logits and their logarithms, in float32, and a copy.
         if 3 * 4 * len(longest) * tokens * words > _available(device):
             return words, None
         model = language_model(side, scored)
         return words, peak_of(lambda: model.loglikelihood(longest, True), device)
+
+
+def _longest(scored: _Scored) -> list[Any]:
+    """Return the requests of the documents with the longest requests, enough for a batch of lm-eval's."""
+    documents: dict[tuple[str, int], list[Any]] = {}
+    for task, requests in scored.requests.items():
+        for request in requests:
+            documents.setdefault((task, request.doc_id), []).append(request)
+    ranked = sorted(documents.values(), key=lambda requests: -max(sum(map(len, r.args)) for r in requests))
+    return [request for requests in ranked for request in requests][:PLAIN_BATCH]
 
 
 def _available(device: torch.device) -> int:
