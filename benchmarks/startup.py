@@ -47,7 +47,8 @@ from bench.imports import importing
 load_params()
 with importing():
     import {modules}
-{later}
+with importing():
+    {later}
 """
 
 

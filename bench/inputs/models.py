@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.imports import importing
 from bench.store.checksums import check, seal
 from bench.store.files import read_mapping, write_json
 from bench.store.paths import MODEL, model_folder
@@ -118,7 +119,8 @@ class ModelRecord:
         Raises:
             UserError: it cannot be read.
         """
-        from transformers import AutoTokenizer
+        with importing():
+            from transformers import AutoTokenizer
 
         try:
             return AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
