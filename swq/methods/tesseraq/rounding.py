@@ -104,9 +104,17 @@ def quantile(values: Tensor, share: float) -> Tensor:
     """Return the linearly interpolated quantile of a flat tensor. torch.quantile refuses more than 2^24 values."""
     rank = share * (values.numel() - 1)
     below = int(rank)
-    low = values.kthvalue(below + 1).values
+    return torch.lerp(*_neighbours(values, below), rank - below)
+
+
+def _neighbours(values: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the value of a rank, counted from 0, and the next one; the last one is its own neighbour."""
+    if not values.is_cpu:  # there, kthvalue has no deterministic kernel, and sorting is fast
+        ordered = values.sort().values
+        return ordered[rank], ordered[min(rank + 1, len(ordered) - 1)]
+    low = values.kthvalue(rank + 1).values
     higher = values > low
-    # The value above `low` is the smallest higher one, unless several are equal to `low`, or nothing is above.
-    n_higher = int(higher.sum())
-    high = torch.where(higher, values, torch.inf).min() if 0 < n_higher == values.numel() - below - 1 else low
-    return torch.lerp(low, high, rank - below)
+    n_higher = higher.sum()
+    # The next one is the smallest higher one, unless several are equal to `low`, or none is higher.
+    follows = (n_higher > 0) & (n_higher == values.numel() - rank - 1)
+    return low, torch.where(follows, torch.where(higher, values, torch.inf).min(), low)
