@@ -64,7 +64,7 @@ def steps_table(paper: Paper, cards: Sequence[Card]) -> str:
 
 
 def feeding_table(paper: Paper, card: Card) -> str:
-    """What a step waits for besides the card's work, as data arrive today and as they could."""
+    """What a step waits for besides the card's work, as data arrive and as they could."""
     rows = []
     for row, samples in (("omniquant", 1), ("tesseraq", 2)):
         for precision in (SINGLE, HALF):
@@ -77,7 +77,7 @@ def feeding_table(paper: Paper, card: Card) -> str:
                 ready = [max(work, copied / PINNED, drawn + launch), max(work, drawn + launch)]
                 numbers = [f"{copied / 1e6:.0f}", *map(_ms, (work, launch, gather, copy, drawn, *today, *ready))]
                 rows.append([f"{cell.method.title}, {samples}", precision, str(directions or "none"), *numbers])
-    host = ["launch", "gather", "copy", "normals", "today, at best", "at worst", "pinned, ahead", "on the card"]
+    host = ["launch", "gather", "copy", "normals", "indexed, at best", "at worst", "pinned, ahead", "on the card"]
     return Table(rows, ["step", "precision", "SW projections", "MB", f"{card.name} ms", *host], left=2).markdown()
 
 
@@ -104,7 +104,7 @@ def room_table(paper: Paper, cards: Sequence[Card]) -> str:
 
 
 def hours_table(paper: Paper, cards: Sequence[Card]) -> str:
-    """Hours of the training steps of whole cells, as their presets say: the card's work, and today's worst case."""
+    """Hours of the training steps of whole cells, as their presets say: the card's work, and the worst case of indexing."""
     rows = []
     for row, precision, directions in (
         ("omniquant", SINGLE, 0),
@@ -120,7 +120,7 @@ def hours_table(paper: Paper, cards: Sequence[Card]) -> str:
         hours = [seconds(paper.count(cell), card.rates(True)) for card in cards]
         numbers = [f"{steps * value / HOUR:.2f}" for work in hours for value in (work, work + waits)]
         rows.append([cell.method.title + " + SW" * bool(directions), precision, f"{steps:,}", *numbers])
-    columns = [name for card in cards for name in (f"{card.name} h", "with today's waits")]
+    columns = [name for card in cards for name in (f"{card.name} h", "indexed, with waits")]
     return Table(rows, ["cell", "precision", "steps", *columns], left=2).markdown()
 
 

@@ -12,9 +12,9 @@ from swq.methods.omniquant import OmniQuant
 from swq.methods.tesseraq import TesseraQ
 
 # Passes over the float32 weights per step, counted in the code: every read and every write of a tensor of their size.
-OMNIQUANT_PASSES = 20  # fake quantization 15.5 forward, 4 backward; AdamW sees two factors per group only
+OMNIQUANT_PASSES = 24  # fake quantization 20 forward, 4 backward; AdamW sees two factors per group only
 LET_PASSES = 23  # added to those: the gradient of the weights 2, ranges anew 8, scales forward and back 8, shifts 5
-TESSERAQ_PASSES = 43  # soft codes and scale 26.5 forward, 9 backward; fused Adam, as many variables as weights, 7
+TESSERAQ_PASSES = 52  # soft weights 35 forward, 10 backward; fused Adam, as many variables as weights, 7
 # Bytes on the card per quantized weight, in addition to the block's: every tensor of their size that is alive at once.
 FOUND_BYTES = 5  # what is rounded (4) and its codes (1)
 OMNIQUANT_BYTES = 8  # rounded weights and the slope of the rounding
