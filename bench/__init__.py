@@ -8,4 +8,5 @@ Layers, imports only downwards:
     inputs, published            models and texts as stages read them; published figures and claims
     runtime, prepare, analysis   device and threads; where models and texts come from; statistics of scores
     config, store, render        what a user may write; files on disk; tables and pages as such
+    imports                      importing large libraries faster
 """

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from bench.config.params import load_params
+from bench.imports import importing
 from bench.store.failures import failures as failed_stages
 from bench.store.failures import note_failure, note_success
 from bench.store.locks import held
@@ -40,7 +41,7 @@ Jobs = Annotated[int, typer.Option(min=1, help="Cells to run at a time. With sev
 def _in_turn(stage: str, what: str) -> Iterator[None]:
     """Wait until no other process makes the same, and look at what DVC has stored of the stages before."""
     from bench.runs.leftovers import keep_lock
-    from bench.store.resume import sweep
+    from bench.store.sweep import sweep
 
     with held(stage, what, wait=True):
         keep_lock()
@@ -57,7 +58,9 @@ def _run_stage(module: str, function: str, section: str, key: str) -> None:
             raise UserError(one_of(f"key in {section}", key, known))
         stage = f"{function.replace('_', '-')}@{key}"
         with _in_turn(stage, stage):
-            closing = getattr(importlib.import_module(f"bench.stages.{module}"), function)(params, key)
+            with importing():
+                run_stage = getattr(importlib.import_module(f"bench.stages.{module}"), function)
+            closing = run_stage(params, key)
     typer.echo(closing)
 
 
@@ -217,7 +220,8 @@ def score(key: Key) -> None:
 def report() -> None:
     """Render the suite's tables and plots from the scores."""
     with quiet_under_dvc():
-        from bench.stages.report import report as render
+        with importing():
+            from bench.stages.report import report as render
 
         params = load_params()
         with _in_turn(f"report@{params.suite}", f"the report of {params.suite}"):

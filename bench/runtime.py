@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
-from lightning.fabric import Fabric
 
 from bench.config.sections import Runtime
 from bench.store.record import LIBRARIES, processor
 from swq.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 FREE_FOR_WEIGHTS = 0.75  # share of a device's free memory; activations need the rest
 # Libraries under torch read these when they are loaded, and torch's own settings do not reach past them.
@@ -28,8 +30,8 @@ def has_gpu(runtime: Runtime) -> bool:
     return runtime.device == "gpu" or (runtime.device == "auto" and torch.accelerator.is_available())
 
 
-def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
-    """Pin threads, full float32 and deterministic kernels, and return the Fabric that owns the device.
+def start(runtime: Runtime) -> torch.device:
+    """Pin threads, full float32 and deterministic kernels, and return the device.
 
     Raises:
         UserError: a GPU is asked for and there is none, or the environment asks for rounded float32 in a way that torch
@@ -37,14 +39,34 @@ def start(runtime: Runtime, precision: str = "32-true") -> Fabric:
     """
     if runtime.device == "gpu" and not torch.cuda.is_available():
         raise UserError("runtime.device is gpu, but torch sees no GPU (allowed without one: auto, cpu)")
-    if precision == "16-mixed" and not has_gpu(runtime):
-        raise UserError("precision 16-mixed needs a GPU; without one use precision: 32-true or bf16-mixed")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on NVIDIA GPUs
     torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(True)
+    # Otherwise torch fills every tensor that it allocates with NaN. That costs time and changes no result, because no
+    # kernel here reads memory that it did not write.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _pin_float32()
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    return Fabric(accelerator=runtime.device, devices=1, precision=precision)  # type: ignore[arg-type]
+    return _device(runtime)
+
+
+def start_fabric(runtime: Runtime, precision: str) -> Fabric:
+    """Do the same, and return the Fabric that owns the device and computes in `precision`.
+
+    Raises:
+        UserError: as `start`, or the precision needs a GPU.
+    """
+    device = start(runtime)
+    if precision == "16-mixed" and device.type == "cpu":
+        raise UserError("precision 16-mixed needs a GPU; without one use precision: 32-true or bf16-mixed")
+    from lightning.fabric import Fabric  # takes a second, and only training needs it
+
+    return Fabric(accelerator=device.type, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def _device(runtime: Runtime) -> torch.device:
+    """Return the first GPU, or the CPU."""
+    found = torch.accelerator.current_accelerator() if has_gpu(runtime) else None
+    return torch.device("cpu") if found is None else torch.device(found.type, 0)
 
 
 def _pin_float32() -> None:

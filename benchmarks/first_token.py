@@ -37,7 +37,7 @@ def tried(params: Params, key: str) -> list[list[str | float]]:
     """Return a row per broken window of a cell: perplexity of the same tokens after three different beginnings."""
     record = ModelRecord.load(params.cells[key].model)
     tokenizer = record.tokenizer()
-    device = runtime.start(params.runtime).device
+    device = runtime.start(params.runtime)
     over = Artefact.load(artefact_folder(key) / QUANTIZED).over
     opened = DecoderModel.open(record.folder, getattr(torch, params.protocol.dtype), over)
     model, _ = stream(opened, device, runtime.free_memory(device))

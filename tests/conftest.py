@@ -39,11 +39,12 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def torch_as_it_was() -> Iterator[None]:
-    """Take back what a stage sets for its process: with deterministic algorithms torch writes all memory it takes."""
+    """Take back what a stage sets for its process."""
     import torch
 
     yield
     torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True
     torch.set_num_threads(1)
 
 

@@ -24,7 +24,7 @@ FLOORS = {
         ("reconstruct",),
     ),
     "bench": (
-        ("config", "store", "render"),
+        ("config", "store", "render", "imports"),
         ("runtime", "prepare", "analysis"),
         ("inputs", "published"),
         ("scoring", "preflight", "report"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import torch
-from datasets import Dataset
 from torch import Tensor
 
 from bench.config.protocol import ScoredText
@@ -33,21 +33,22 @@ class Text:
         path = text_file(corpus, name)
         if not path.is_file():
             raise UserError(f"there is no {path}; run the stage that writes it")
-        self._passages = Dataset.from_file(str(path))
+        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+            self._passages = stream.read_all()["text"]
         self.n_passages = len(self._passages)
         self._tokenizer = tokenizer
 
     def joined(self) -> Tensor:
         """Return (L,) int64: all passages, with a blank line between them."""
-        return self._tokens(self._passages[:]["text"])
+        return self._tokens(self._passages.to_pylist())
 
     def document(self, index: int) -> Tensor:
         """Return (L,) int64: one passage, unchanged."""
-        return self._tokens([self._passages[index]["text"]])
+        return self._tokens([self._passages[index].as_py()])
 
     def stripped_document(self, index: int) -> Tensor:
         """Return (L,) int64: one passage without leading and trailing whitespace."""
-        return self._tokens([self._passages[index]["text"].strip()])
+        return self._tokens([self._passages[index].as_py().strip()])
 
     def _tokens(self, passages: list[str]) -> Tensor:
         return torch.tensor(tokenize(self._tokenizer, passages), dtype=torch.int64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bench.preflight.seconds import FLOAT, STORED
 from bench.preflight.shapes import Shapes
 from bench.preflight.workload import Work
-from swq.perplexity import POSITIONS_AT_ONCE
 
 GIB = 2**30
 LIBRARIES = 1.5 * GIB  # of a process that has torch and CUDA loaded, on the host
@@ -56,6 +55,8 @@ def moment_bytes(shapes: Shapes, work: Work) -> float:
 def score_device_bytes(shapes: Shapes, seq_len: int, batch_size: int, element: int) -> float:
     """Bytes of GPU memory while scoring: all weights at `element` bytes, 4 float32 of the largest linear while it is
     unpacked, and logits: of a window once and of 512 positions twice in float32, or of a batch of documents twice."""
+    from swq.perplexity import POSITIONS_AT_ONCE  # here, because it imports torch
+
     window = shapes.vocabulary * (seq_len * element + 2 * POSITIONS_AT_ONCE * FLOAT)
     documents = 2 * batch_size * ANSWER * shapes.vocabulary * element
     return CONTEXT + element * shapes.parameters + 4 * FLOAT * shapes.largest + max(window, documents)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from bench.config.compose import CONF, origin_of, overrides_of
 from bench.config.params import PARAMS, Params
 from bench.config.sources import FolderCorpus
+from bench.preflight.described import Described, describe
 from bench.preflight.shapes import config_folder
 from bench.preflight.words import few
 from swq.errors import UserError
 
 FEW = 8
-
-if TYPE_CHECKING:
-    from swq.models.adapter import DecoderModel
 
 
 def check(params: Params, keys: Collection[str] | None = None) -> str:
@@ -28,8 +26,6 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
         UserError: a scheme does not fit a model, a text window is longer than a model's context, or a corpus folder
             lacks a task.
     """
-    from swq.models.adapter import DecoderModel
-
     _check_tasks(params)
     keys = params.cells if keys is None else keys
     unknown = []
@@ -42,8 +38,8 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
         if weights is None:
             unknown.append(f"{name} is not there yet")
             continue
-        model = DecoderModel.skeleton(weights)
-        _check_schemes(params, name, model)
+        model = describe(weights)
+        _check_schemes(params, name, model, weights)
         _check_lengths(params, name, model)
     notes = [*_notes(params, keys), *(f"shapes are not checked yet: {reason}" for reason in unknown)]
     cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
@@ -53,13 +49,17 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
 
 def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
     """Say what is not a mistake in the file, but would still surprise."""
-    from bench.runtime import has_gpu
-
     half = [key for key in keys if params.cells[key].precision == "16-mixed"]
-    if half and not has_gpu(params.runtime):
+    if half and not _has_gpu(params):
         yield f"precision 16-mixed needs a GPU, and there is none here (or add precision: 32-true): {few(half, FEW)}"
     if CONF.is_dir() and PARAMS.is_file():
         yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
+
+
+def _has_gpu(params: Params) -> bool:
+    from bench.runtime import has_gpu  # imports torch, for this case only
+
+    return has_gpu(params.runtime)
 
 
 def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
@@ -81,16 +81,22 @@ def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
         )
 
 
-def _check_schemes(params: Params, name: str, model: DecoderModel) -> None:
+def _check_schemes(params: Params, name: str, model: Described, weights: Path) -> None:
     for key, cell in params.cells.items():
         if cell.model == name and cell.scheme is not None:
-            if cell.method.needs_pairs:
-                model.require_pairs(f"cells.{key}: {cell.method_name}")
-            for linear, module in model.linears(0).items():
+            if cell.method.needs_pairs and not model.has_pairs:
+                _require_pairs(weights, f"cells.{key}: {cell.method_name}")
+            for linear, inputs in model.inputs.items():
                 try:
-                    cell.scheme.group(module.weight)
+                    cell.scheme.group_width(inputs)
                 except UserError as error:
                     raise UserError(f"cells.{key}: {linear} of model {name}: {error}") from error
+
+
+def _require_pairs(weights: Path, method: str) -> None:
+    from swq.models.adapter import DecoderModel  # imports torch, for this case only
+
+    DecoderModel.skeleton(weights).require_pairs(method)
 
 
 def _check_tasks(params: Params) -> None:
@@ -104,10 +110,11 @@ def _check_tasks(params: Params) -> None:
             raise UserError(f"protocol.tasks: corpus folder {source.path} holds no {task}.json (nor {task}.jsonl, ...)")
 
 
-def _check_lengths(params: Params, name: str, model: DecoderModel) -> None:
-    context = getattr(model.model.config, "max_position_embeddings", None)
+def _check_lengths(params: Params, name: str, model: Described) -> None:
     lengths = {f"calibrations.{k}.seq_len": c.seq_len for k, c in params.calibrations.items() if c.model == name}
     lengths["protocol.perplexity.seq_len"] = params.protocol.perplexity.seq_len
     for place, length in lengths.items():
-        if context and length > context:
-            raise UserError(f"{place}: {length} tokens are more than model {name} takes (allowed: up to {context})")
+        if model.context and length > model.context:
+            raise UserError(
+                f"{place}: {length} tokens are more than model {name} takes (allowed: up to {model.context})"
+            )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.config.sources import HubDataset, HubModel, HubRepository
 from bench.prepare.packages import DOWNLOADS
 from swq.errors import UserError
-from swq.models.weights import INDEX
+from swq.models.folder import INDEX
 
 if TYPE_CHECKING:
     from datasets import Dataset

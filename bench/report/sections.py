@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-from bench.analysis.rows import Measured
-from bench.render.table import Table
+    from bench.analysis.rows import Measured
+    from bench.render.table import Table
 
 EFFECT = "Does SW help?"
 QUALITY = "Quality"

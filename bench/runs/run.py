@@ -18,8 +18,8 @@ from bench.runs.state import RunState
 from bench.runs.time_left import show_seconds
 from bench.store.failures import failures, forget_failures
 from bench.store.paths import PAGE, result_folder
-from bench.store.resume import sweep
 from bench.store.stage_output import NOTE
+from bench.store.sweep import sweep
 from swq.errors import UserError
 
 TICK = 0.5  # seconds between two looks at how far it is

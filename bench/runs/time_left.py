@@ -10,7 +10,6 @@ from bench.preflight.cost import cost
 from bench.preflight.seconds import CPU, Rates
 from bench.preflight.shapes import shapes_of
 from bench.runs.current import is_current
-from bench.runtime import has_gpu
 from bench.store.files import read_mapping
 from bench.store.paths import RECORD, artefact_folder, score_folder
 from bench.store.progress import Progress
@@ -26,6 +25,8 @@ def expected_seconds(params: Params, keys: Iterable[str]) -> dict[str, float]:
     Raises:
         UserError: a model is not there yet, so its shapes are not known.
     """
+    from bench.runtime import has_gpu
+
     rates = Rates() if has_gpu(params.runtime) else CPU
     cells = {key: params.cells[key] for key in keys}
     shapes = {model: shapes_of(params, model) for model in {cell.model for cell in cells.values()}}

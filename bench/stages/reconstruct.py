@@ -37,7 +37,7 @@ def reconstruct(params: Params, key: str) -> str:
     """Make artefacts/KEY: quantized.safetensors, learned.safetensors, losses.csv, and record.json beside them."""
     cell = params.cells[key]
     folder = artefact_folder(key)
-    fabric = runtime.start(params.runtime, cell.precision)
+    fabric = runtime.start_fabric(params.runtime, cell.precision)
     model_record = ModelRecord.load(cell.model)
     model_record.check_weights(cell.model)
     tokens = calibration_tokens(cell.calibration, params.calibrations[cell.calibration])

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.config.params import Params
 from bench.config.protocol import Protocol
+from bench.imports import importing
 from bench.store.checksums import check, seal
 from bench.store.code import code_of
 from bench.store.files import read_json, write_json
@@ -38,13 +39,14 @@ def score(params: Params, key: str) -> str:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything scored lies in data/; nothing may reach for a hub
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Here, because they import libraries that read these variables once.
-    from bench import runtime
-    from bench.inputs.models import ModelRecord
-    from bench.scoring.harness import score_tasks
-    from bench.scoring.model import open_model
-    from bench.scoring.perplexity import write_token_losses
+    with importing():
+        from bench import runtime
+        from bench.inputs.models import ModelRecord
+        from bench.scoring.harness import score_tasks
+        from bench.scoring.model import open_model
+        from bench.scoring.perplexity import write_token_losses
 
-    fabric, protocol, model_key = runtime.start(params.runtime), params.protocol, params.cells[key].model
+    device, protocol, model_key = runtime.start(params.runtime), params.protocol, params.cells[key].model
     corpus = corpus_folder(protocol.corpus)
     check(corpus, used_of(corpus, protocol.perplexity.texts, protocol.tasks))
     check(artefact_folder(key), [QUANTIZED])
@@ -61,19 +63,19 @@ def score(params: Params, key: str) -> str:
             "model_sha256": model_record.sha256,
             "tokenizer_sha256": model_record.tokenizer_sha256,
             "corpus": manifest,
-            "machine": runtime.machine(fabric.device),
+            "machine": runtime.machine(device),
             "code": code_of("score"),
         },
     )
     if finished := len(state.pieces.names()):
         say(f"{state.stage} continues: {finished} windows and tasks were finished")
-    opened = cache(lambda: open_model(model_record, key, protocol.dtype, fabric.device))
+    opened = cache(lambda: open_model(model_record, key, protocol.dtype, device))
     with atomic_folder(score_folder(key)) as folder:
-        facts = {"device": str(fabric.device), "corpus": manifest, "scored_with": params.scored_with()}
+        facts = {"device": str(device), "corpus": manifest, "scored_with": params.scored_with()}
         with timed_record(folder / RECORD, state, cell=key, **facts) as record:
             done, parts = count(len(protocol.tasks)), 2 * len(protocol.tasks)  # texts take about as long as tasks
             note_progress("texts", 0, parts)
-            perplexities = write_token_losses(opened, tokenizer, corpus, protocol, fabric.device, state, folder)
+            perplexities = write_token_losses(opened, tokenizer, corpus, protocol, device, state, folder)
             note_progress("tasks", next(done), parts)
             items, record["task_versions"] = score_tasks(
                 opened, tokenizer, protocol, corpus, state, lambda: note_progress("tasks", next(done), parts)

@@ -170,6 +170,7 @@ def train(settings: Training, passages: list[str], accelerator: str, state: Stat
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not ours
     # A step's number decides its batch, so a resumed run needs no state of the data loader.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*|.*Checkpoint directory .* not empty.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", module="lightning.*")
     tokenizer = train_tokenizer(passages, settings.vocab_size)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from bench import runtime
 from bench.config.params import Params
+from bench.imports import importing
 from bench.inputs.models import ModelRecord
 from bench.prepare.corpus import without_overlap
 from bench.prepare.packages import scratch
@@ -21,8 +22,9 @@ from swq.identity import fingerprint
 def train_model(params: Params, key: str) -> str:
     """Make data/models/KEY: weights, tokenizer, the model's record, and what the training cost."""
     settings = params.trainings[key]
-    fabric = runtime.start(params.runtime)
-    from bench.stages import small_opt
+    device = runtime.start(params.runtime)
+    with importing():
+        from bench.stages import small_opt
 
     with scratch() as cache:
         corpus = read_corpus(params.corpora[settings.corpus], cache)
@@ -33,13 +35,13 @@ def train_model(params: Params, key: str) -> str:
         {
             "settings": settings.model_dump(),
             "passages": fingerprint(passages),
-            "machine": runtime.machine(fabric.device),
+            "machine": runtime.machine(device),
             "code": code_of("train-model"),
         },
     )
     with atomic_folder(model_folder(key)) as folder:
         with timed_record(folder / RECORD, state, model=key, passages=len(passages), removed=removed) as record:
-            loss = small_opt.train(settings, passages, fabric.device.type, state, folder / "weights")
+            loss = small_opt.train(settings, passages, device.type, state, folder / "weights")
             record["loss"] = loss
         model = ModelRecord.of_folder(folder / "weights", f"trained here on {settings.corpus}, seed {settings.seed}")
         replace(model, weights=str(model_folder(key) / "weights")).save(folder)

@@ -17,16 +17,16 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.store.dvc_lock import stages_in, text_of
-from bench.store.files import read_json, read_mapping, write_json
+from bench.store.files import read_mapping, write_json
 from bench.store.paths import RESUME
 from bench.store.peak import keep_peak
 from bench.store.stage_output import say
+from bench.store.sweep import MADE
 from swq.errors import UserError
 from swq.identity import fingerprint
 from swq.pieces import Piece, Pieces
 
-DECIDES, MADE, PEAK = "decides.json", "made.json", "peak.json"
+DECIDES, PEAK = "decides.json", "peak.json"
 FEW = 3  # differences that are named
 
 
@@ -78,29 +78,6 @@ class State:
     def made(self, out: Path) -> None:
         """Note that the result is there: `out` is an out of the stage that no other run writes with the same bytes."""
         write_json(self.pieces.folder / MADE, {"out": str(out), "md5": dvc_md5(out)})
-
-
-def sweep() -> None:
-    """Remove the states of stages whose results stand in dvc.lock."""
-    made = list(RESUME.glob(f"*/*/{MADE}"))
-    locked = _locked() if made else {}
-    for path in made:
-        try:
-            result = read_json(path)
-            done = locked[path.parent.parent.name][result["out"]] == result["md5"]
-        except (UserError, KeyError, TypeError):
-            continue  # not in the lock, or unreadable: kept
-        if done:
-            shutil.rmtree(path.parent.parent, ignore_errors=True)
-
-
-def _locked() -> dict[str, dict[str, str]]:
-    """Return the MD5 of each out of each stage in dvc.lock; nothing if that is cut off or damaged."""
-    try:
-        stages = stages_in(text_of()) or {}
-        return {name: {out["path"]: out["md5"] for out in stage.get("outs", [])} for name, stage in stages.items()}
-    except (KeyError, TypeError, AttributeError):
-        return {}
 
 
 def dvc_md5(out: Path) -> str:

@@ -9,16 +9,23 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from swq.errors import UserError
 from swq.models import family_of
 from swq.models.family import ScalePair
-from swq.models.folder import UNREADABLE, check_model_folder, reason
+from swq.models.folder import check_model_folder, reason
 from swq.models.introspect import HOW_TO, introspect
 from swq.models.recording import BlockKwargs, recording, require_same
 from swq.models.weights import Checkpoint, InMemory, Weights, empty, fill
+
+# What transformers raises on a configuration that makes no sense. It has checks of its own for few of its fields.
+UNREADABLE = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError),
+    *(RuntimeError, StrictDataclassError),  # RecursionError is a RuntimeError
+)
 
 
 class DecoderModel:

@@ -5,17 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING
-
 from swq.errors import UserError, one_of
-from swq.models import FAMILIES
+from swq.models import FAMILIES, family_of
 
-# What transformers raises on a configuration that makes no sense. It has checks of its own for few of its fields.
-UNREADABLE = (
-    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError),
-    *(RuntimeError, StrictDataclassError),  # RecursionError is a RuntimeError
-)
+INDEX = "model.safetensors.index.json"
 
 
 def check_model_folder(folder: Path | str) -> str:
@@ -30,7 +23,7 @@ def check_model_folder(folder: Path | str) -> str:
     try:
         described = json.loads(config.read_text(encoding="utf-8"))
         model_type, architectures = described["model_type"], described.get("architectures") or []
-        known = model_type in CONFIG_MAPPING
+        known = _known(model_type)
         causal = any("CausalLM" in name for name in architectures)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{config} does not name a model_type") from error
@@ -39,6 +32,15 @@ def check_model_folder(folder: Path | str) -> str:
     if not causal:
         raise UserError(f"{config}: architectures {architectures} contain no causal language model")
     return model_type
+
+
+def _known(model_type: str) -> bool:
+    """Say whether transformers has the model. It takes two seconds to ask, and it has those of every family."""
+    if family_of(model_type):
+        return True
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING
 
 
 def reason(error: Exception) -> str:

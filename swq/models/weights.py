@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from swq.errors import UserError
-
-INDEX = "model.safetensors.index.json"
+from swq.models.folder import INDEX
 
 
 class Weights(Protocol):

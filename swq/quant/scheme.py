@@ -53,13 +53,12 @@ class Scheme:
         """Largest code, 2^n - 1; the smallest is 0."""
         return 2**self.n_bits - 1
 
-    def group(self, weight: Tensor) -> Tensor:
-        """View `weight` (out, in) as (out, n_groups, group_size).
+    def group_width(self, in_features: int) -> int:
+        """Return the input channels of a group, for rows of `in_features`.
 
         Raises:
             UserError: the group size does not divide the row. Padding it would store codes that stand for no weight.
         """
-        out_features, in_features = weight.shape
         size = self.group_size or in_features
         if in_features % size:
             divisors = [d for d in (16, 32, 64, 128, 256) if in_features % d == 0]
@@ -67,6 +66,16 @@ class Scheme:
                 f"scheme {self}: group_size {size} does not divide a row of {in_features} input channels"
                 f" (these do: {', '.join(map(str, divisors)) or 'none of 16 to 256'}; or leave the group out)"
             )
+        return size
+
+    def group(self, weight: Tensor) -> Tensor:
+        """View `weight` (out, in) as (out, n_groups, group_size).
+
+        Raises:
+            UserError: as `group_width`.
+        """
+        out_features, in_features = weight.shape
+        size = self.group_width(in_features)
         return weight.reshape(out_features, in_features // size, size)
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -76,8 +76,15 @@ def test_variable_that_torch_cannot_overrule_is_refused(name: str, monkeypatch: 
     runtime.start(ON_CPU)
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_scoring_and_training_use_one_device(device: Literal["cpu", "auto"]) -> None:
+    """torch chooses the one, Lightning the other."""
+    given = Runtime(device=device, threads=1)
+    assert runtime.start_fabric(given, "32-true").device == runtime.start(given)
+
+
 def test_machine_of_a_processor() -> None:
-    found = runtime.machine(runtime.start(ON_CPU).device)
+    found = runtime.machine(runtime.start(ON_CPU))
     assert list(found) == ["processor", "instruction set", "threads", *LIBRARIES]
     assert found["threads"] == 1 and found["torch"] == version("torch")
     assert all(found.values()), "a difference could not be shown"

@@ -33,7 +33,7 @@ from bench.store.failures import failures
 from bench.store.paths import RESUME
 from bench.store.peak import keep_peak
 from bench.store.progress import read_progress
-from bench.store.resume import sweep
+from bench.store.sweep import sweep
 from swq.errors import UserError
 from swq.files import sha256_file
 from swq.tensor_file import read_tensors

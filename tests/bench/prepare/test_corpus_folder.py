@@ -80,9 +80,11 @@ def test_sampled_tokens_are_what_they_were(tmp_path: Path) -> None:
 
 def test_text_is_mapped_where_it_lies(tmp_path: Path) -> None:
     written(tmp_path)
-    text = Text(tmp_path / "out", "perplexity", tiny_suite.write_tokenizer(tmp_path / "tokenizer"))
-    (file,) = text._passages.cache_files
-    assert Path(file["filename"]) == text_file(tmp_path / "out", "perplexity")
+    tokenizer = tiny_suite.write_tokenizer(tmp_path / "tokenizer")
+    allocated = pa.total_allocated_bytes()
+    text = Text(tmp_path / "out", "perplexity", tokenizer)
+    assert pa.total_allocated_bytes() == allocated and text._passages.nbytes > 0
+    assert len(text.joined())
 
 
 def test_text_that_is_not_there_is_named(tmp_path: Path) -> None:

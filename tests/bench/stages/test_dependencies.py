@@ -45,6 +45,7 @@ DECIDES_NOTHING = {
     PARAMS: "checks that names fit together, and holds the sections as they are given",
     "bench/config/strict.py": "refuses values or passes them on as they are",
     "bench/config/sources.py": "says where things come from; its one default, a commit, is a check",
+    "bench/imports.py": "how long importing takes",
     "bench/store/paths.py": "where files lie; dvc.yaml names the same places, so a change here alone fails",
     "bench/store/files.py": "writes and reads JSON as it is given",
     "bench/store/progress.py": "tells whoever waits how far a stage is",
@@ -64,11 +65,10 @@ DECIDES_NOTHING_THERE = {
     "fetch-model": {
         "bench/prepare/readers.py": "reads records of texts and tasks, which bench/prepare/hub.py fetches too",
         "swq/models/folder.py": "refuses a folder without a causal language model",
-        "swq/models/weights.py": "gives bench/prepare/hub.py the name of the file that lists a model's weights",
     },
     "train-model": CACHED,
     "fetch-corpus": {
-        "swq/models/weights.py": "about models, which bench/prepare/hub.py fetches too",
+        "swq/models/folder.py": "about models, which bench/prepare/hub.py fetches too",
     },
     "calibrate": CACHED
     | {

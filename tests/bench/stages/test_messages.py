@@ -117,7 +117,7 @@ def test_half_precision_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fabric would quietly take bfloat16 instead."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(UserError, match="precision 16-mixed needs a GPU"):
-        runtime.start(Runtime(device="auto", threads=1), "16-mixed")
+        runtime.start_fabric(Runtime(device="auto", threads=1), "16-mixed")
 
 
 def test_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:

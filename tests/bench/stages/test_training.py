@@ -17,7 +17,8 @@ from bench.config.sections import Training
 from bench.inputs.models import ModelRecord
 from bench.stages.small_opt import SmallOPT, train, windows_of
 from bench.stages.train import train_model
-from bench.store.resume import State, dvc_md5, sweep
+from bench.store.resume import State, dvc_md5
+from bench.store.sweep import sweep
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces

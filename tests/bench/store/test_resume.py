@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from bench.store.dvc_lock import DVC_LOCK
-from bench.store.resume import State, dvc_md5, sweep
+from bench.store.resume import State, dvc_md5
+from bench.store.sweep import sweep
 from swq.identity import fingerprint
 from swq.pieces import Piece
 
