@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from math import isclose, isnan
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +53,7 @@ class OnePass(HFLM):
         self.max_tokens = max_tokens
         self.unpacked_because: str | None = None
         self._asked: list[tuple[str | None, int | None]] = []  # the document of each request
+        self._passed = (0, 0)  # longest row and longest choice that were packed and read as alone
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         self._asked = [(request.task_name, request.doc_id) for request in requests]
@@ -77,23 +79,33 @@ class OnePass(HFLM):
     def _why_unpacked(self, documents: list[Document]) -> str | None:
         """Say why this model cannot read these documents packed, None if it can.
 
-        That is tried on the longest row and on the document with the longest choice: a model whose attention reaches
-        only so far back, by places in the row or by positions, fails on these first.
+        That is tried on the document with the longest row and on the one with the longest choice, unless longer ones
+        have passed. A model whose attention reaches only so far back, by places in a row or by positions, fails there.
         """
-        longest_row = max(documents, key=lambda document: len(pack(document).tokens))
-        longest_choice = max(documents, key=lambda document: max(len(choice.inputs) for _, choice in document))
-        for document in [longest_row] if longest_choice is longest_row else [longest_row, longest_choice]:
-            choices = dict(document)
-            alone = self._answers(unpacked(document), choices, packed=False)
-            try:
-                together = self._answers([pack(document)], choices, packed=True)
-            except Exception as error:  # whatever a model raises that knows no such mask or positions
-                return f"the model cannot read them packed ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
-            one, other = (torch.tensor([found[index][0] for index in choices]) for found in (alone, together))
-            tolerance = FULL_TOLERANCE if self.model.dtype == torch.float32 else HALF_TOLERANCE
-            if not torch.allclose(other, one, rtol=tolerance, atol=tolerance, equal_nan=True):
-                return f"packed, their log-likelihoods differ by up to {(one - other).abs().max():.2g} nats"
+        lengths = {number: _lengths(document) for number, document in enumerate(documents)}
+        longest = [max(lengths, key=lambda number: lengths[number][measure]) for measure in (0, 1)]
+        for number in dict.fromkeys(longest):
+            if any(length > passed for length, passed in zip(lengths[number], self._passed, strict=True)):
+                if because := self._why_unlike(documents[number]):
+                    return because
+        self._passed = tuple(max(lengths[longest[i]][i], self._passed[i]) for i in (0, 1))
         return None
+
+    def _why_unlike(self, document: Document) -> str | None:
+        """Say why a document's longest choice, which comes last in its row, reads otherwise there than alone."""
+        row, choices = pack(document), dict(document)
+        last = row.choices[-1]
+        ((alone, _),) = self._answers(unpacked([(last, choices[last])]), choices, packed=False).values()
+        try:
+            together, _ = self._answers([row], choices, packed=True)[last]
+        except Exception as error:  # whatever a model raises that knows no such mask or positions
+            return (
+                f"the model cannot read them packed ({type(error).__name__}: {str(error).partition(chr(10))[0][:120]})"
+            )
+        tolerance = FULL_TOLERANCE if self.model.dtype == torch.float32 else HALF_TOLERANCE
+        if isclose(alone, together, rel_tol=tolerance, abs_tol=tolerance) or (isnan(alone) and isnan(together)):
+            return None
+        return f"packed, the longest choice's log-likelihood is {together:.6g} nats, and alone {alone:.6g}"
 
     @torch.no_grad()
     def _answers(
@@ -120,6 +132,11 @@ class OnePass(HFLM):
             index: (value.sum().item(), bool(same.all()))
             for (index, _), value, same in zip(read, values.split(lengths), greedy.split(lengths), strict=True)
         }
+
+
+def _lengths(document: Document) -> tuple[int, int]:
+    """Return the tokens of a document's row, and of its longest choice with the context."""
+    return len(pack(document).tokens), max(len(choice.inputs) for _, choice in document)
 
 
 def _read(logits: Tensor, where: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
