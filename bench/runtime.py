@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 FREE_FOR_WEIGHTS = 0.75  # share of a device's free memory; activations need the rest
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names for its settings, in malloc.h
+KEPT_BLOCK = 2**30  # bytes up to which a freed block is kept
 # Libraries under torch read these when they are loaded, and torch's own settings do not reach past them.
 FULL_FLOAT32 = {
     "NVIDIA_TF32_OVERRIDE": "0",
@@ -46,6 +50,7 @@ def start(runtime: Runtime) -> torch.device:
     # kernel here reads memory that it did not write.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _pin_float32()
+    _keep_freed_memory()
     return _device(runtime)
 
 
@@ -88,6 +93,18 @@ def _pin_float32() -> None:
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep the memory of freed tensors for later ones.
+
+    By default it returns large blocks to the system, which zeroes every page of the next tensor again. That takes 2 to
+    7 % of a step. Only Linux's usual C library, glibc, has this setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        for threshold in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(threshold, KEPT_BLOCK)
 
 
 def machine(fabric_device: torch.device) -> dict[str, str | int]:

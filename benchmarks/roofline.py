@@ -104,7 +104,7 @@ def room_table(paper: Paper, cards: Sequence[Card]) -> str:
 
 
 def hours_table(paper: Paper, cards: Sequence[Card]) -> str:
-    """Hours of the training steps of whole cells, as their presets say: the card's work, and the worst case of indexing."""
+    """Hours of the training steps of whole cells, as their presets say: the card's work, and indexing at its worst."""
     rows = []
     for row, precision, directions in (
         ("omniquant", SINGLE, 0),

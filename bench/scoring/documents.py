@@ -55,7 +55,7 @@ class Row:
 
 
 def pack(choices: Sequence[tuple[int, Choice]]) -> Row:
-    """Lay the choices of one document out in one row, the longest last; each comes with its index among all requests."""
+    """Lay the choices of one document, each with its index among all requests, out in one row, the longest last."""
     choices = sorted(choices, key=lambda choice: len(choice[1].inputs))
     shared = _n_shared([choice.inputs for _, choice in choices])
     row = Row(choices[0][1].inputs[:shared], list(range(shared)), [SHARED] * shared, [], [])

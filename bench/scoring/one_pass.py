@@ -53,7 +53,7 @@ class OnePass(HFLM):
         self.max_tokens = max_tokens
         self.unpacked_because: str | None = None
         self._asked: list[tuple[str | None, int | None]] = []  # the document of each request
-        self._passed = (0, 0)  # longest row and longest choice that were packed and read as alone
+        self._passed: list[tuple[int, int]] = []  # row and longest choice of documents that read packed as alone
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         self._asked = [(request.task_name, request.doc_id) for request in requests]
@@ -79,16 +79,18 @@ class OnePass(HFLM):
     def _why_unpacked(self, documents: list[Document]) -> str | None:
         """Say why this model cannot read these documents packed, None if it can.
 
-        That is tried on the document with the longest row and on the one with the longest choice, unless longer ones
-        have passed. A model whose attention reaches only so far back, by places in a row or by positions, fails there.
+        That is tried on the document with the longest row and on the one with the longest choice, unless one that is
+        longer in both has passed. A model whose attention reaches only so far back, by places in a row or by positions,
+        fails there.
         """
-        lengths = {number: _lengths(document) for number, document in enumerate(documents)}
-        longest = [max(lengths, key=lambda number: lengths[number][measure]) for measure in (0, 1)]
-        for number in dict.fromkeys(longest):
-            if any(length > passed for length, passed in zip(lengths[number], self._passed, strict=True)):
-                if because := self._why_unlike(documents[number]):
-                    return because
-        self._passed = tuple(max(lengths[longest[i]][i], self._passed[i]) for i in (0, 1))
+        for measure in (_row_length, _choice_length):
+            document = max(documents, key=measure)
+            lengths = _row_length(document), _choice_length(document)
+            if any(lengths[0] <= row and lengths[1] <= choice for row, choice in self._passed):
+                continue
+            if because := self._why_unlike(document):
+                return because
+            self._passed.append(lengths)
         return None
 
     def _why_unlike(self, document: Document) -> str | None:
@@ -134,9 +136,12 @@ class OnePass(HFLM):
         }
 
 
-def _lengths(document: Document) -> tuple[int, int]:
-    """Return the tokens of a document's row, and of its longest choice with the context."""
-    return len(pack(document).tokens), max(len(choice.inputs) for _, choice in document)
+def _row_length(document: Document) -> int:
+    return len(pack(document).tokens)
+
+
+def _choice_length(document: Document) -> int:
+    return max(len(choice.inputs) for _, choice in document)
 
 
 def _read(logits: Tensor, where: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
