@@ -31,7 +31,7 @@ KILLS = int(os.environ.get("SWQ_KILLS", "1"))  # in each phase
 KEY = "tiny-omniquant-sw"  # the cell that is killed; the others are finished before
 VOLATILE = ("record.json", "SHA256SUMS")  # when and how long, and the checksum of that
 
-MODEL_CALL, WINDOW = "lm_eval.models.huggingface:HFLM._model_call", "bench.scoring.perplexity:token_losses"
+MODEL_CALL, WINDOW = "bench.scoring.one_pass:OnePass._answers", "bench.scoring.perplexity:token_losses"
 # How DVC writes dvc.lock and an entry of the run cache, that entry alone, and .dvc/tmp/rwlock.
 DVC_DUMP, DVC_ENTRY, DVC_LOCKS = "dvc.utils.serialize._yaml:_dump", "dvc.utils.serialize:dump_yaml", "json:dump"
 TRAIN = [KillPoint("step")]
