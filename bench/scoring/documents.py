@@ -53,6 +53,11 @@ class Row:
     read: list[list[int]]
     choices: list[int]
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the last choice stands behind another one's own tokens."""
+        return len(self.tokens) > self.positions[-1] + 1
+
 
 def pack(choices: Sequence[tuple[int, Choice]]) -> Row:
     """Lay the choices of one document, each with its index among all requests, out in one row, the longest last."""

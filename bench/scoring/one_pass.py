@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from math import isclose, isnan
+from operator import le
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Answer = tuple[float, bool]  # log-likelihood of a choice in nats; whether it is what greedy decoding would write
-Document = list[tuple[int, Choice]]  # choices, each with its index among the requests
 
 ROWS_AT_ONCE = 64  # bounds the float32 copies of the logits
 # How far log-likelihoods may lie apart, absolutely and as a share, before a document counts as scored wrongly.
@@ -53,7 +53,8 @@ class OnePass(HFLM):
         self.max_tokens = max_tokens
         self.unpacked_because: str | None = None
         self._asked: list[tuple[str | None, int | None]] = []  # the document of each request
-        self._passed: list[tuple[int, int]] = []  # row and longest choice of documents that read packed as alone
+        # Of rows whose last choice read as alone: tokens, last position, and whether choices stood side by side.
+        self._passed: list[tuple[int, int, bool]] = []
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         self._asked = [(request.task_name, request.doc_id) for request in requests]
@@ -63,12 +64,11 @@ class OnePass(HFLM):
         """Score requests of one task: (texts, context tokens, continuation tokens) each."""
         choices = [Choice.of(context, continuation, self.max_length) for _, context, continuation in requests]
         documents = [list(group) for _, group in groupby(enumerate(choices), key=lambda pair: self._asked[pair[0]])]
-        self.unpacked_because = self._why_unpacked(documents)
+        rows = [pack(document) for document in documents]
+        self.unpacked_because = self._why_unpacked(rows, choices)
         if self.unpacked_because:
             say(f"{self._asked[0][0]}: choices are scored one by one: {self.unpacked_because}")
             rows = [row for document in documents for row in unpacked(document)]
-        else:
-            rows = [pack(document) for document in documents]
         found: dict[int, Answer] = {}
         with tqdm(total=len(rows), desc=str(self._asked[0][0]), unit="row") as bar:
             for batch in batches(rows, self.max_tokens):
@@ -76,43 +76,39 @@ class OnePass(HFLM):
                 bar.update(len(batch))
         return [found[index] for index in range(len(choices))]
 
-    def _why_unpacked(self, documents: list[Document]) -> str | None:
+    def _why_unpacked(self, rows: list[Row], choices: list[Choice]) -> str | None:
         """Say why this model cannot read these documents packed, None if it can.
 
-        That is tried on the document with the longest row and on the one with the longest choice, unless one that is
-        longer in both has passed. A model whose attention reaches only so far back, by places in a row or by positions,
-        fails there.
+        That is tried on the longest row in which choices stand side by side, and on the row with the longest choice. A
+        model whose attention reaches only so far back, by places in a row or by positions, fails there.
         """
-        for measure in (_row_length, _choice_length):
-            document = max(documents, key=measure)
-            lengths = _row_length(document), _choice_length(document)
-            if any(lengths[0] <= row and lengths[1] <= choice for row, choice in self._passed):
+        several = [row for row in rows if row.side_by_side]
+        tried = [max(several, key=lambda row: len(row.tokens))] if several else []
+        tried.append(max(rows, key=lambda row: row.positions[-1]))  # the longest choice comes last in its row
+        for row in tried:
+            lengths = len(row.tokens), row.positions[-1], row.side_by_side
+            if any(all(map(le, lengths, passed)) for passed in self._passed):
                 continue
-            if because := self._why_unlike(document):
+            if because := self._why_unlike(row, choices):
                 return because
             self._passed.append(lengths)
         return None
 
-    def _why_unlike(self, document: Document) -> str | None:
-        """Say why a document's longest choice, which comes last in its row, reads otherwise there than alone."""
-        row, choices = pack(document), dict(document)
+    def _why_unlike(self, row: Row, choices: list[Choice]) -> str | None:
+        """Say why the last choice of a row reads otherwise there than alone."""
         last = row.choices[-1]
         ((alone, _),) = self._answers(unpacked([(last, choices[last])]), choices, packed=False).values()
         try:
             together, _ = self._answers([row], choices, packed=True)[last]
         except Exception as error:  # whatever a model raises that knows no such mask or positions
-            return (
-                f"the model cannot read them packed ({type(error).__name__}: {str(error).partition(chr(10))[0][:120]})"
-            )
+            return f"the model cannot read them packed ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         tolerance = FULL_TOLERANCE if self.model.dtype == torch.float32 else HALF_TOLERANCE
         if isclose(alone, together, rel_tol=tolerance, abs_tol=tolerance) or (isnan(alone) and isnan(together)):
             return None
         return f"packed, the longest choice's log-likelihood is {together:.6g} nats, and alone {alone:.6g}"
 
     @torch.no_grad()
-    def _answers(
-        self, rows: list[Row], choices: Sequence[Choice] | dict[int, Choice], packed: bool
-    ) -> dict[int, Answer]:
+    def _answers(self, rows: list[Row], choices: Sequence[Choice], packed: bool) -> dict[int, Answer]:
         """Return the answers of a batch by the choices' indices."""
         batch = Batch.of(rows, self.device)
         width = batch.tokens.shape[1]
@@ -134,14 +130,6 @@ class OnePass(HFLM):
             index: (value.sum().item(), bool(same.all()))
             for (index, _), value, same in zip(read, values.split(lengths), greedy.split(lengths), strict=True)
         }
-
-
-def _row_length(document: Document) -> int:
-    return len(pack(document).tokens)
-
-
-def _choice_length(document: Document) -> int:
-    return max(len(choice.inputs) for _, choice in document)
 
 
 def _read(logits: Tensor, where: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

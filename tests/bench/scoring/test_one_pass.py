@@ -153,7 +153,7 @@ def test_every_document_runs_once_and_logits_are_computed_where_they_are_read(sc
     """Counted at the model's embedding and at its head, behind the trial of whether documents can be packed."""
     model = model_for("llama", scored.tokenizer)
     ours = OnePass(model, scored.tokenizer, 4096, False)
-    ours._why_unpacked = lambda documents: None  # type: ignore[method-assign]
+    ours._why_unpacked = lambda rows, choices: None  # type: ignore[method-assign]
     seen = SimpleNamespace(rows=0, read=0)
     model.get_input_embeddings().register_forward_pre_hook(lambda _, given: setattr(seen, "rows", len(given[0])))
     model.get_output_embeddings().register_forward_hook(lambda *given: setattr(seen, "read", given[2].shape[1]))
@@ -163,6 +163,19 @@ def test_every_document_runs_once_and_logits_are_computed_where_they_are_read(sc
     tokens = [len(scored.tokenizer(text)["input_ids"]) for text in (" river", " runs runs", " runs the river")]
     # Places that two choices read stand in the shared tokens: once.
     assert seen.read == sum(tokens)
+
+
+def test_long_document_with_nothing_side_by_side_vouches_for_no_other(scored: Scored) -> None:
+    """A model with a state reads choices of one token as alone, however long their context is."""
+    model = model_for("mamba", scored.tokenizer)
+    ours, theirs = OnePass(model, scored.tokenizer, 64, False), plain(model, scored.tokenizer)
+    one_token = asked([("the red river runs " * 20, "the"), ("the red river runs " * 20, "a")])
+    longer = asked([("the old house", " lives near the river"), ("the old house", " runs near the city")])
+    assert_equal([ours.loglikelihood(longer)], [theirs.loglikelihood(longer, disable_tqdm=True)])
+    assert ours.unpacked_because
+    for requests in (one_token, longer):
+        assert_equal([ours.loglikelihood(requests)], [theirs.loglikelihood(requests, disable_tqdm=True)])
+    assert ours.unpacked_because
 
 
 def test_hook_on_the_head_goes_with_the_pass(scored: Scored) -> None:
