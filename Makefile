@@ -10,7 +10,7 @@ TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder  # two files at a time, 
 help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/:/'
 
-repro: setup  ## run the suite in params.yaml (bundled: half an hour on 2 cores), then print its tables
+repro: setup  ## run the suite in params.yaml (bundled: 20 minutes on 2 cores), then print its tables
 	@$(RUN) python -m bench run
 
 test: setup  ## run every test

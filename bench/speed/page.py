@@ -75,7 +75,7 @@ PART = (
 SHARE = "SW's share of an OmniQuant step, in %, by the number of its directions; quartiles in brackets."
 STEP_MEMORY = "Peak memory of training, in MiB, above the block, its inputs and the libraries."
 SCORING = f"Scoring, against lm-eval's own language model on the same requests. {BRACKETS}"
-SCORING_MEMORY = "Peak memory of scoring one batch of the longest requests, in MiB, above the model."
+SCORING_MEMORY = "Peak memory of scoring the longest documents (16 requests of lm-eval), in MiB, above the model."
 
 
 def _line(facts: dict[str, Any]) -> str:

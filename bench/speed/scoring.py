@@ -132,8 +132,9 @@ def measure_scoring(params: Params, on_round: Callable[[float], object]) -> Scor
         def scoring(side: str) -> Callable[[], float]:
             def run() -> float:
                 began = now(device)
-                for task, requests in scored.requests.items():
-                    answers[side][task] = [value for value, _ in models[side].loglikelihood(requests, True)]
+                with redirect_stderr(StringIO()):  # a bar of each task
+                    for task, requests in scored.requests.items():
+                        answers[side][task] = [value for value, _ in models[side].loglikelihood(requests, True)]
                 return now(device) - began
 
             return run
@@ -212,7 +213,8 @@ def _scoring_peak(params: Params, side: str, vocabulary: int | None) -> tuple[in
         if 3 * 4 * len(longest) * tokens * words > _available(device):
             return words, None
         model = language_model(side, scored)
-        return words, peak_of(lambda: model.loglikelihood(longest, True), device)
+        with redirect_stderr(StringIO()):
+            return words, peak_of(lambda: model.loglikelihood(longest, True), device)
 
 
 def _longest(scored: _Scored) -> list[Any]:
