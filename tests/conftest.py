@@ -7,6 +7,7 @@ that hands them out needs none.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from swq.models.adapter import DecoderModel
     from tests.support.reference import Tensors
+
+# A shell has what it starts in the background ignore interrupts, and so would every command that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.support.recipes")  # so that a failed assertion in it shows its values
 
