@@ -50,12 +50,11 @@ def start(runtime: Runtime) -> torch.device:
     # kernel here reads memory that it did not write.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _pin_float32()
-    _keep_freed_memory()
     return _device(runtime)
 
 
 def start_fabric(runtime: Runtime, precision: str) -> Fabric:
-    """Do the same, and return the Fabric that owns the device and computes in `precision`.
+    """Do the same for training, and return the Fabric that owns the device and computes in `precision`.
 
     Raises:
         UserError: as `start`, or the precision needs a GPU.
@@ -63,6 +62,7 @@ def start_fabric(runtime: Runtime, precision: str) -> Fabric:
     device = start(runtime)
     if precision == "16-mixed" and device.type == "cpu":
         raise UserError("precision 16-mixed needs a GPU; without one use precision: 32-true or bf16-mixed")
+    keep_freed_memory()
     from lightning.fabric import Fabric  # takes a second, and only training needs it
 
     return Fabric(accelerator=device.type, devices=1, precision=precision)  # type: ignore[arg-type]
@@ -95,11 +95,11 @@ def _pin_float32() -> None:
     torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let the C library keep the memory of freed tensors for later ones.
 
-    By default it returns large blocks to the system, which zeroes every page of the next tensor again. That takes 2 to
-    7 % of a step. Only Linux's usual C library, glibc, has this setting.
+    By default it returns large blocks to the system, which zeroes every page of the next tensor again. That takes time
+    in every step of a training. Only Linux's usual C library, glibc, has this setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

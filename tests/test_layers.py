@@ -17,7 +17,7 @@ LIBRARY = files_of("swq")
 # A room, which is a folder or a file directly in its package, imports from itself and from the floors below its own.
 FLOORS = {
     "swq": (
-        ("errors", "identity", "seeding", "sliced_wasserstein"),
+        ("errors", "identity", "kernels", "seeding", "sliced_wasserstein"),
         ("files", "losses", "quant", "models", "calibration", "perplexity"),
         ("tensor_file", "streaming", "methods"),
         ("checkpoint", "pieces"),

@@ -47,10 +47,15 @@ class Calibration(Strict):
 
 
 class Runtime(Strict):
-    """The device and the number of threads. Both affect the last bits of a result, so both are pinned and recorded."""
+    """The device and the number of threads. Both affect the last bits of a result, so both are pinned and recorded.
+
+    `kernels` says whether a CPU may train with compiled kernels (swq/kernels). They give the same bits as the plain
+    formulas, or are not used.
+    """
 
     device: Literal["auto", "cpu", "gpu"]
     threads: int = Field(ge=1)
+    kernels: Literal["auto", "plain"] = "auto"
 
 
 class Report(Strict):

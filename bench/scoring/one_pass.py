@@ -53,12 +53,14 @@ class OnePass(HFLM):
         self.max_tokens = max_tokens
         self.unpacked_because: str | None = None
         self._asked: list[tuple[str | None, int | None]] = []  # the document of each request
+        self._shows_bar = True
         # Of rows whose last choice read as alone: tokens, last position, and whether choices stood side by side.
         self._passed: list[tuple[int, int, bool]] = []
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Answer]:
         self._asked = [(request.task_name, request.doc_id) for request in requests]
-        return super().loglikelihood(requests, disable_tqdm=True)
+        self._shows_bar = not disable_tqdm
+        return super().loglikelihood(requests, disable_tqdm=True)  # it would show a bar for the tokenizer, too
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], *_: Any, **__: Any) -> list[Answer]:
         """Score requests of one task: (texts, context tokens, continuation tokens) each."""
@@ -70,7 +72,7 @@ class OnePass(HFLM):
             say(f"{self._asked[0][0]}: choices are scored one by one: {self.unpacked_because}")
             rows = [row for document in documents for row in unpacked(document)]
         found: dict[int, Answer] = {}
-        with tqdm(total=len(rows), desc=str(self._asked[0][0]), unit="row") as bar:
+        with tqdm(total=len(rows), desc=str(self._asked[0][0]), unit="row", disable=not self._shows_bar) as bar:
             for batch in batches(rows, self.max_tokens):
                 found |= self._answers(batch, choices, packed=self.unpacked_because is None)
                 bar.update(len(batch))
@@ -95,17 +97,18 @@ class OnePass(HFLM):
         return None
 
     def _why_unlike(self, row: Row, choices: list[Choice]) -> str | None:
-        """Say why the last choice of a row reads otherwise there than alone."""
+        """Say why the last choice of a row has another log-likelihood there than alone; None if it has the same."""
         last = row.choices[-1]
         ((alone, _),) = self._answers(unpacked([(last, choices[last])]), choices, packed=False).values()
         try:
             together, _ = self._answers([row], choices, packed=True)[last]
-        except Exception as error:  # whatever a model raises that knows no such mask or positions
-            return f"the model cannot read them packed ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+        except Exception as error:  # any: a model that does not take such a mask or positions may raise anything
+            said = " ".join(str(error).split())[:120]
+            return f"the model does not take several choices in one row ({type(error).__name__}: {said})"
         tolerance = FULL_TOLERANCE if self.model.dtype == torch.float32 else HALF_TOLERANCE
         if isclose(alone, together, rel_tol=tolerance, abs_tol=tolerance) or (isnan(alone) and isnan(together)):
             return None
-        return f"packed, the longest choice's log-likelihood is {together:.6g} nats, and alone {alone:.6g}"
+        return f"the longest choice has {together:.6g} nats in one row with others, and {alone:.6g} alone"
 
     @torch.no_grad()
     def _answers(self, rows: list[Row], choices: Sequence[Choice], packed: bool) -> dict[int, Answer]:

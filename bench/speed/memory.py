@@ -23,6 +23,7 @@ from bench.runtime import start_fabric
 from bench.speed.step import OURS, PLAIN, SW, plain_step, product_step
 from bench.speed.subject import CASES, PRECISION, Shapes, Subject
 from swq.errors import UserError
+from swq.kernels import choose
 from swq.quant.scheme import Scheme
 
 Result = TypeVar("Result")
@@ -106,6 +107,7 @@ def _peak_resident() -> int:
 
 def _step_peak(runtime: Runtime, shapes: Shapes, scheme: Scheme, tokens: int, case_index: int, side: str) -> int:
     fabric, case = start_fabric(runtime, PRECISION), CASES[case_index]
+    choose.use(runtime.kernels, fabric.device)
     subject = Subject(fabric, shapes, scheme, tokens, case.samples)
     sw = side.endswith(SW)
 

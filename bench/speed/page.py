@@ -9,7 +9,7 @@ from bench.render.table import Table
 from bench.speed.memory import StepPeak
 from bench.speed.parts import BLOCK, PARTS, PROJECTIONS, PartTimes, Share
 from bench.speed.scoring import SIDES, ScoringPeak, ScoringTimes
-from bench.speed.step import FLOOR, OURS, PLAIN, RATIOS, SW, StepTimes
+from bench.speed.step import FLOOR, OURS, PLAIN, RATIOS, SW, UNCOMPILED, StepTimes
 
 MIB = 2**20
 
@@ -66,7 +66,7 @@ class Measured:
 BRACKETS = "Ratios are medians over rounds, with their quartiles in brackets."
 STEPS = (
     "Training steps. Plain: the frozen loop of bench/speed/plain.py. Floor: the block's matrix products and attention"
-    f" alone. {BRACKETS}"
+    f" alone. Uncompiled: with the kernels that need no compiler (swq/kernels). {BRACKETS}"
 )
 PART = (
     "Parts of a step, each alone, forward and backward: ours, and how many times as long the plain loop's takes. Both"
@@ -87,7 +87,7 @@ def _ms(milliseconds: float) -> str:
 
 
 def _steps(rows: list[StepTimes]) -> Table:
-    names = (OURS, OURS + SW, PLAIN, FLOOR)
+    names = (OURS, OURS + SW, UNCOMPILED, PLAIN, FLOOR)
     cells = [
         [
             row.case.name,

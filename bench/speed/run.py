@@ -19,6 +19,7 @@ from bench.speed.timing import WARM_UP
 from bench.store.files import write_json
 from bench.store.record import provenance
 from swq.errors import UserError, one_of
+from swq.kernels import choose
 from swq.quant.scheme import Scheme
 
 STEP, SW, SCORING, MEMORY = PARTS = ("step", "sw", "scoring", "memory")
@@ -74,7 +75,8 @@ def speed(params: Params, request: Request) -> str:
         UserError: scoring alone is asked for, and there is nothing to score.
     """
     fabric = start_fabric(params.runtime, PRECISION)
-    found = Measured(_machine(fabric.device), _block(request), request.repeats)
+    kernels = choose.use(params.runtime.kernels, fabric.device)
+    found = Measured(_machine(fabric.device) | {"kernels": kernels}, _block(request), request.repeats)
     scores = _scores(params, request, found.notes)
 
     @lru_cache(maxsize=1)

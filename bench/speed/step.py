@@ -11,16 +11,19 @@ from bench.speed import plain
 from bench.speed.floor import Floor
 from bench.speed.subject import CASES, N_PROJECTIONS, Case, Subject
 from bench.speed.timing import Run, Times, interleaved, now, timed
+from swq.kernels import native
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.train import train_block
 from swq.seeding import keyed_normals
 
 STEPS = 2  # that count in each round, after one that does not
 OURS, PLAIN, FLOOR, SW = "ours", "plain", "floor", " + sw"
+UNCOMPILED = "ours uncompiled"  # with the kernels that need no compiler
 # What is printed of each case: how many times as long the first takes as the second.
 RATIOS = (
     (PLAIN, OURS),
     (PLAIN + SW, OURS + SW),
+    (UNCOMPILED, FLOOR),
     (OURS, FLOOR),
     (OURS + SW, FLOOR),
     (OURS + SW, OURS),
@@ -60,11 +63,12 @@ def work(tokens: list[int]) -> float:
 
 
 def _tokens(case: Case, length: int) -> float:
-    return 5 * (STEPS + 1) * case.samples * length
+    return 6 * (STEPS + 1) * case.samples * length
 
 
 def _measure(subject: Subject, case: Case, repeats: int, on_round: Callable[[float], object]) -> Times:
     runs: dict[str, Run] = {FLOOR: timed(Floor(subject), subject.fabric.device, STEPS)}
+    runs[UNCOMPILED] = _uncompiled(product_step(subject, case, sw=False))
     for sw, suffix in ((False, ""), (True, SW)):
         runs[OURS + suffix] = product_step(subject, case, sw)
         runs[PLAIN + suffix] = timed(plain_step(subject, case, sw), subject.fabric.device, STEPS)
@@ -95,6 +99,18 @@ def product_step(subject: Subject, case: Case, sw: bool) -> Run:
         return (done[STEPS] - done[0]) / STEPS
 
     return run
+
+
+def _uncompiled(run: Run) -> Run:
+    def without() -> float:
+        library = native.library()
+        native.use(None)
+        try:
+            return run()
+        finally:
+            native.use(library)
+
+    return without
 
 
 def plain_step(subject: Subject, case: Case, sw: bool) -> Callable[[], float]:

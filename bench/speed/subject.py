@@ -53,7 +53,7 @@ class Shapes:
         if self.hidden % self.heads or (self.hidden // self.heads) % 2:
             raise UserError(f"hidden {self.hidden} does not divide into {self.heads} heads of even width")
         if self.family != "opt" and self.heads % self.kv_heads:
-            raise UserError(f"heads {self.heads} is no multiple of kv-heads {self.kv_heads}")
+            raise UserError(f"heads {self.heads} is not a multiple of kv-heads {self.kv_heads}")
 
     def model(self, tokens: int) -> DecoderModel:
         """Return a random model of one such block that takes `tokens` tokens. Always the same one."""

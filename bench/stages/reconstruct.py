@@ -25,6 +25,7 @@ from bench.store.resume import State
 from bench.store.stage_output import say
 from swq.checkpoint import Artefact
 from swq.files import atomic_path, sha256_file
+from swq.kernels import choose
 from swq.models.adapter import DecoderModel
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
@@ -38,6 +39,7 @@ def reconstruct(params: Params, key: str) -> str:
     cell = params.cells[key]
     folder = artefact_folder(key)
     fabric = runtime.start_fabric(params.runtime, cell.precision)
+    kernels = choose.use(params.runtime.kernels, fabric.device)
     model_record = ModelRecord.load(cell.model)
     model_record.check_weights(cell.model)
     tokens = calibration_tokens(cell.calibration, params.calibrations[cell.calibration])
@@ -49,7 +51,7 @@ def reconstruct(params: Params, key: str) -> str:
         {
             "settings": params.made_with(key),
             **inputs,
-            "machine": runtime.machine(fabric.device),
+            "machine": runtime.machine(fabric.device) | {"kernels": kernels},
             "code": code_of("reconstruct", {"item.method.name": cell.method_name}),
         },
     )
@@ -58,6 +60,7 @@ def reconstruct(params: Params, key: str) -> str:
         "preset": cell.preset,
         "seed": cell.seed,
         "device": str(fabric.device),
+        "kernels": kernels,
     }
     facts |= {"made_with": params.made_with(key), **inputs}
     with timed_record(folder / RECORD, state, cell=key, **facts) as record:

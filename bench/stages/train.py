@@ -23,6 +23,7 @@ def train_model(params: Params, key: str) -> str:
     """Make data/models/KEY: weights, tokenizer, the model's record, and what the training cost."""
     settings = params.trainings[key]
     device = runtime.start(params.runtime)
+    runtime.keep_freed_memory()
     with importing():
         from bench.stages import small_opt
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from swq.models.family import ScalePair
-from swq.quant.affine import QuantizedWeight, fake_quantize, quantize_weight
+from swq.quant.affine import QuantizedWeight, quantize_weight
+from swq.quant.fake import fake_quantize
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
 

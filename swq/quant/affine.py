@@ -10,7 +10,6 @@ Source: OmniQuant (arXiv 2308.13137) eq. 2. As in the SW paper's public code, th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,51 +68,6 @@ def quantize(grouped: Tensor, scale: Tensor, zero_point: Tensor, n_bits: int) ->
 def dequantize(codes: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
     """Return the weights that `codes` stand for."""
     return (codes - zero_point) * scale
-
-
-def fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
-    """Quantize to the range [wmin, wmax] and dequantize in one step, with a straight-through gradient for the rounding.
-
-    Args:
-        grouped: (out, n_groups, group_size) weights.
-        wmin: (out, n_groups, 1) lower end of each group's range.
-        wmax: (out, n_groups, 1) upper end.
-        n_bits: bits per code.
-    """
-    scale = choose_scale(wmin, wmax, n_bits)
-    zero_point = choose_zero_point(wmin, scale, n_bits)
-    return _FakeQuantize.apply(grouped, scale, zero_point, n_bits)
-
-
-class _FakeQuantize(torch.autograd.Function):
-    """dequantize(quantize(w)) with its gradient written out. It makes half as many passes over the weight as autograd,
-    and saves one tensor instead of three.
-
-    With c = clamp(round(w / s), -z, quant_max - z), the code above the zero point, the output is c * s. Rounding counts
-    as the identity, so inside the clamp d(output)/dw = 1 and d(output)/ds = c - w / s; outside it is 0 and c.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, grouped: Tensor, scale: Tensor, zero_point: Tensor, n_bits: int) -> Tensor:
-        # In place, and in floats: `inside` holds 1.0 and 0.0. On a CPU, a pass that mixes in booleans, or takes both
-        # bounds from tensors, is seven times as slow.
-        ratio = grouped / scale
-        rounded = ratio.round()
-        code = torch.maximum(rounded, -zero_point)
-        torch.minimum(code, 2**n_bits - 1 - zero_point, out=code)
-        inside = rounded.eq_(code)
-        kept = inside.bool() if ctx.needs_input_grad[0] else None
-        ratio.mul_(inside)
-        output = torch.mul(code, scale, out=inside)
-        slope = code.sub_(ratio)
-        ctx.save_for_backward(slope, kept)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        slope, inside = ctx.saved_tensors
-        grad_weight = None if inside is None else grad * inside
-        return grad_weight, (grad * slope).sum(dim=-1, keepdim=True), None, None
 
 
 def stored_scale(scale: Tensor, scale_dtype: torch.dtype) -> Tensor:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swq.quant.affine import fake_quantize, weight_range
+from swq.quant.affine import weight_range
+from swq.quant.fake import fake_quantize
 from swq.quant.scheme import Scheme
 
 N_CANDIDATES = 10

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from swq.quant.affine import fake_quantize, quantize_weight, weight_range
+from swq.quant.affine import quantize_weight, weight_range
+from swq.quant.fake import fake_quantize
 from swq.quant.scheme import Scheme
 from tests.support.reference import Tensors, read_meta
 

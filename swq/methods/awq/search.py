@@ -17,8 +17,9 @@ from torch import Tensor
 
 from swq.methods.quantizer import BlockContext, FixedLayout, RangeQuantizer
 from swq.methods.transfer import block_tensors, hand_over, layout_of
-from swq.quant.affine import fake_quantize, weight_range
+from swq.quant.affine import weight_range
 from swq.quant.clip import search_clip
+from swq.quant.fake import fake_quantize
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
 

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from swq.kernels.soft_weight import HIGH, LOW, rectified_sigmoid, soft_weight
 from swq.quant.affine import QuantizedWeight, choose_scale, choose_zero_point, stored_scale
 from swq.quant.scheme import Scheme
-
-LOW, HIGH = -0.1, 1.1  # ends of the rectified sigmoid: it reaches 0 and 1 at finite arguments
-
-
-def rectified_sigmoid(x: Tensor) -> Tensor:
-    """A sigmoid stretched to (-0.1, 1.1) and cut to [0, 1]."""
-    return ((HIGH - LOW) * x.sigmoid() + LOW).clamp(0, 1)
 
 
 def inverse_rectified_sigmoid(y: Tensor) -> Tensor:
     """The argument at which `rectified_sigmoid` is `y`, for y in [0, 1)."""
     return -torch.log((HIGH - LOW) / (y - LOW) - 1)
-
-
-class _SoftWeight(torch.autograd.Function):
-    """(clamp(floor + rectified_sigmoid(rounding) + z, 0, quant_max) - z) * scale, with its gradient written out.
-
-    Autograd would keep six tensors as large as the weight for it. This keeps two: the codes, and their slope, which is
-    0 wherever either clamp holds.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, floor: Tensor, rounding: Tensor, zero_point: Tensor, quant_max: int, scale: Tensor) -> Tensor:
-        # In place, and in floats, for speed on a CPU, as `swq.quant.affine` does.
-        slope = rounding.sigmoid()
-        stretched = (slope * (HIGH - LOW)).add_(LOW)
-        height = stretched.clamp(0, 1)
-        inside = stretched.eq_(height)
-        slope.addcmul_(slope, slope, value=-1).mul_(HIGH - LOW).mul_(inside)
-        codes = height.add_(floor)
-        clamped = torch.maximum(codes, -zero_point, out=inside)
-        torch.minimum(clamped, quant_max - zero_point, out=clamped)
-        ctx.save_for_backward(slope.mul_(codes.eq_(clamped)), clamped, scale)
-        return torch.mul(clamped, scale, out=codes)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, Tensor]:
-        slope, codes, scale = ctx.saved_tensors
-        product = grad * codes
-        grad_scale = product.sum(dim=-1, keepdim=True)
-        return None, torch.mul(grad, scale, out=product).mul_(slope), None, None, grad_scale
 
 
 class AdaptiveRounding(nn.Module):
@@ -80,7 +43,7 @@ class AdaptiveRounding(nn.Module):
 
     def forward(self) -> Tensor:
         scale = self.trained_scale()
-        weight = _SoftWeight.apply(self.floor, self.rounding, self.zero_point, self.scheme.quant_max, scale)
+        weight = soft_weight(self.floor, self.rounding, self.zero_point, self.scheme.quant_max, scale)
         return weight.reshape(self.weight_shape)
 
     @torch.no_grad()

@@ -102,7 +102,7 @@ def test_without_data_the_rest_is_measured(params: Params) -> None:
         ("--only steps", "unknown part of speed 'steps'; did you mean 'step'?"),
         ("--family gpt2", "unknown family 'gpt2'"),
         ("--heads 7", "hidden 576 does not divide into 7 heads"),
-        ("--kv-heads 2", "heads 9 is no multiple of kv-heads 2"),
+        ("--kv-heads 2", "heads 9 is not a multiple of kv-heads 2"),
         ("--hidden 0", "must be at least 1"),
         ("--scheme w3", "scheme 'w3' is not of the form"),
         ("--scheme w3a16g128", "group_size 128 does not divide a row of 576 input channels"),

@@ -60,13 +60,14 @@ DECIDES_NOTHING = {
     "swq/identity.py": "names what decided a result, from values that DVC tracks",
 }
 # The same for single stages.
+KERNELS = {"bench/config/sections.py": "of runtime, the one default: kernels of both kinds give the same bits"}
 CACHED = {"bench/prepare/hub.py": "finds a model in the hub's cache, by the commit that its record names"}
 DECIDES_NOTHING_THERE = {
     "fetch-model": {
         "bench/prepare/readers.py": "reads records of texts and tasks, which bench/prepare/hub.py fetches too",
         "swq/models/folder.py": "refuses a folder without a causal language model",
     },
-    "train-model": CACHED,
+    "train-model": CACHED | KERNELS,
     "fetch-corpus": {
         "swq/models/folder.py": "about models, which bench/prepare/hub.py fetches too",
     },
@@ -74,8 +75,8 @@ DECIDES_NOTHING_THERE = {
     | {
         "swq/perplexity.py": "cuts texts that are scored, which bench/inputs/texts.py reads too",
     },
-    "reconstruct": CACHED,
-    "score": CACHED,
+    "reconstruct": CACHED | KERNELS,
+    "score": CACHED | KERNELS,
 }
 # A stage need not list what another one lists whose every run it sees: these two write down how long they took.
 SEES_EVERY_RUN_OF = {"report": ("reconstruct", "score")}

@@ -8,13 +8,10 @@ from torch import Tensor
 
 from swq.errors import UserError
 from swq.quant.affine import (
-    _FakeQuantize,
-    choose_scale,
-    choose_zero_point,
-    fake_quantize,
     quantize_weight,
     weight_range,
 )
+from swq.quant.fake import fake_quantize
 from swq.quant.scheme import SUPPORTED_BITS, Scheme
 
 
@@ -69,26 +66,6 @@ def test_rounding_is_half_to_even_and_gradients_equal_those_of_autograd() -> Non
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     halves = torch.tensor([[[0.5, 1.5, 2.5, 7.0]]])
     assert fake_quantize(halves, torch.zeros(1, 1, 1), torch.full((1, 1, 1), 7.0), 3).flatten().tolist() == [0, 2, 2, 7]
-
-
-@pytest.mark.parametrize(("rows", "columns", "group_size"), [(32, 128, 32), (72, 120, 24), (5, 7, None)])
-def test_passes_in_place_change_no_bit(rows: int, columns: int, group_size: int | None) -> None:
-    """Against the formula as it is written, with the gradient that the docstring states."""
-    grouped = Scheme(3, group_size).group(random_weight(rows, columns)).requires_grad_()
-    wmin, wmax = (end.detach() * 0.6 for end in weight_range(grouped))
-    scale = choose_scale(wmin, wmax, 3).requires_grad_()
-    zero_point = choose_zero_point(wmin, scale, 3)
-    upstream = torch.randn(grouped.shape, generator=torch.Generator().manual_seed(7))
-    output = _FakeQuantize.apply(grouped, scale, zero_point, 3)
-    gradients = torch.autograd.grad(output, (grouped, scale), upstream)
-    with torch.no_grad():
-        ratio = grouped / scale
-        code = ratio.round().clamp(-zero_point, 7 - zero_point)
-        inside = code == ratio.round()
-        assert 0.1 < inside.float().mean() < 0.99
-        assert torch.equal(output, code * scale)
-        assert torch.equal(gradients[0], upstream * inside)
-        assert torch.equal(gradients[1], (upstream * (code - ratio * inside)).sum(dim=-1, keepdim=True))
 
 
 def test_weights_beyond_the_range_get_no_straight_through_gradient() -> None:

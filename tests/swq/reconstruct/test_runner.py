@@ -24,7 +24,8 @@ from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
-from swq.quant.affine import fake_quantize, quantize_weight, weight_range
+from swq.quant.affine import quantize_weight, weight_range
+from swq.quant.fake import fake_quantize
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
-from swq.methods.tesseraq.rounding import HIGH, LOW, AdaptiveRounding, rectified_sigmoid
+from swq.kernels.soft_weight import HIGH, LOW, rectified_sigmoid
+from swq.methods.tesseraq.rounding import AdaptiveRounding
 from swq.quant.affine import weight_range
 from swq.quant.scheme import Scheme
-
-
-@pytest.fixture(params=[1, 2, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(1)
 
 
 def rounding(rows: int, columns: int, group_size: int | None) -> AdaptiveRounding:
@@ -32,11 +24,11 @@ def rounding(rows: int, columns: int, group_size: int | None) -> AdaptiveRoundin
     return linear
 
 
-@pytest.mark.usefixtures("threads")
+@pytest.mark.usefixtures("threads", "kernels")
 @pytest.mark.parametrize(
     ("rows", "columns", "group_size"), [(192, 576, 64), (72, 120, 24), (301, 257, None), (13, 21, None)]
 )
-def test_passes_in_place_change_no_bit(rows: int, columns: int, group_size: int | None) -> None:
+def test_no_bit_differs_from_the_formula(rows: int, columns: int, group_size: int | None) -> None:
     """Against the formula as it is written, before the first hardening and after two."""
     linear = rounding(rows, columns, group_size)
     upstream = torch.randn(rows, columns, generator=torch.Generator().manual_seed(1))

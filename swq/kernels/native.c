@@ -1,0 +1,74 @@
+// The formulas of fake_quantize.py and soft_weight.py, each as one pass over the weight instead of many.
+//
+// A weight is (n_groups, size), contiguous float32; a scale and a zero point belong to each group. Operations stand in the
+// order of the plain formulas, and are compiled without contraction, so that every bit is the same.
+
+#include <math.h>
+#include <stdint.h>
+
+#define FOR_GROUPS _Pragma("omp parallel for num_threads(threads) schedule(static)") for (int64_t g = 0; g < n_groups; g++)
+#define FOR_WEIGHTS for (int64_t i = g * size; i < (g + 1) * size; i++)
+
+static inline float clamp(float x, float low, float high) {
+    x = x < low ? low : x;  // in this order, NaN stays NaN
+    return x > high ? high : x;
+}
+
+static inline float as_float(int truth) { return truth ? 1.0f : 0.0f; }
+
+void fake_quantize(const float *restrict weight, const float *restrict scale, const float *restrict zero_point,
+                   float *restrict output, int64_t n_groups, int64_t size, float quant_max, int threads) {
+    FOR_GROUPS {
+        const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
+        FOR_WEIGHTS output[i] = clamp(rintf(weight[i] / s), low, high) * s;
+    }
+}
+
+// `product` is summed over each group by the caller: that is the gradient of the scale. `grad_weight` may be NULL.
+void fake_quantize_backward(const float *restrict weight, const float *restrict scale,
+                            const float *restrict zero_point, const float *restrict grad, float *restrict product,
+                            float *restrict grad_weight, int64_t n_groups, int64_t size, float quant_max,
+                            int threads) {
+    FOR_GROUPS {
+        const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
+        FOR_WEIGHTS {
+            const float ratio = weight[i] / s;
+            const float rounded = rintf(ratio);
+            const float code = clamp(rounded, low, high);
+            product[i] = grad[i] * (code - ratio * as_float(rounded == code));
+        }
+        if (grad_weight) FOR_WEIGHTS {
+            const float rounded = rintf(weight[i] / s);
+            grad_weight[i] = grad[i] * as_float(rounded == clamp(rounded, low, high));
+        }
+    }
+}
+
+// `sigmoid` is that of the rounding variables: PyTorch computes it, because no other library has its bits.
+void soft_weight(const float *restrict floor, const float *restrict sigmoid, const float *restrict scale,
+                 const float *restrict zero_point, float *restrict output, int64_t n_groups, int64_t size,
+                 float quant_max, float width, float lowest, int threads) {
+    FOR_GROUPS {
+        const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
+        FOR_WEIGHTS output[i] = clamp(clamp(sigmoid[i] * width + lowest, 0.0f, 1.0f) + floor[i], low, high) * s;
+    }
+}
+
+void soft_weight_backward(const float *restrict floor, const float *restrict sigmoid, const float *restrict scale,
+                          const float *restrict zero_point, const float *restrict grad, float *restrict product,
+                          float *restrict grad_rounding, int64_t n_groups, int64_t size, float quant_max, float width,
+                          float lowest, int threads) {
+    FOR_GROUPS {
+        const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
+        FOR_WEIGHTS {
+            const float y = sigmoid[i];
+            const float stretched = y * width + lowest;
+            const float height = clamp(stretched, 0.0f, 1.0f);
+            const float above_zero = height + floor[i];
+            const float code = clamp(above_zero, low, high);
+            const float kept = as_float(stretched == height) * as_float(above_zero == code);
+            product[i] = grad[i] * code;
+            grad_rounding[i] = grad[i] * s * (fmaf(-y, y, y) * width * kept);  // addcmul fuses y - y * y
+        }
+    }
+}
