@@ -28,7 +28,9 @@ METHODS = {
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("group_size", [32, None])
 @pytest.mark.parametrize("name", METHODS)
-def test_kernels_change_no_bit(calibration: Tensor, name: str, group_size: int | None, precision: str) -> None:
+def test_kernels_change_no_bit(
+    calibration: Tensor, name: str, group_size: int | None, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     recipe = Recipe(METHODS[name], Scheme(2, group_size), Loss({"mse": 0.9, "sw": 0.1}, n_projections=8), 0)
     called: list[str] = []
