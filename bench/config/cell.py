@@ -99,8 +99,13 @@ class Cell(Strict):
 
     @property
     def has_sw(self) -> bool:
-        """Whether a sliced-Wasserstein term is in its loss."""
+        """Whether the sliced-Wasserstein term is in its loss."""
         return self.loss is not None and "sw" in self.loss.active
+
+    @property
+    def has_placebo(self) -> bool:
+        """Whether the sliced-Wasserstein distance to another sample's output is in its loss."""
+        return self.loss is not None and self.loss.needs_other
 
     @property
     def method_name(self) -> str:

@@ -30,10 +30,18 @@ class ScoredText(Strict):
 
 
 class Perplexity(Strict):
-    """Perplexity by the GPTQ protocol, on texts of the protocol's corpus."""
+    """Perplexity by the GPTQ protocol, on texts of the protocol's corpus.
+
+    With `start_token`, every window begins with the tokenizer's start token, and seq_len - 1 tokens of text follow. The
+    GPTQ protocol has none: a window's first token then stands where models expect a start token, and a quantized model
+    may break down on it. On the first `kl_windows` windows of each text, the KL divergence from full precision is
+    measured too (null: on none).
+    """
 
     seq_len: int = Field(ge=2)
     texts: dict[Name, ScoredText] = Field(min_length=1)
+    start_token: bool = False
+    kl_windows: int | None = Field(default=None, ge=2)
 
 
 class Protocol(Strict):

@@ -35,6 +35,7 @@ class Calibration(Strict):
     """Calibration tokens: `n_samples` windows of `seq_len` tokens; `seed` decides which.
 
     `sampling` names the method (swq/calibration.py): `windows` is ours, the others are those of the published recipes.
+    With `start_token`, every window begins with the tokenizer's start token, and seq_len - 1 tokens of text follow.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Calibration(Strict):
     n_samples: int = Field(ge=1)
     seq_len: int = Field(ge=2)
     seed: int = Field(ge=0)
+    start_token: bool = False
 
 
 class Runtime(Strict):

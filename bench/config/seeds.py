@@ -65,4 +65,7 @@ def _check_twin(key: str, other: str, cells: Cells, seeds: Mapping[str, tuple[in
 def _drawn_by(cell: Cell, seeds: tuple[int, int]) -> tuple[int | None, int | None]:
     """Return a cell's own seed and its calibration's, each only if it has an effect."""
     own, sample = seeds
-    return own if cell.has_sw or cell.method.draws else None, sample if cell.method.needs_calibration else None
+    return (
+        own if cell.has_sw or cell.has_placebo or cell.method.draws else None,
+        sample if cell.method.needs_calibration else None,
+    )

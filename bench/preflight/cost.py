@@ -51,6 +51,8 @@ def cost(params: Params, cell: Cell, shapes: Shapes, rates: Rates) -> Cost:
     work, protocol = work_of(cell, params.calibrations[cell.calibration]), params.protocol
     seq_len, half = protocol.perplexity.seq_len, protocol.dtype != "float32"
     windows, tasks = window_tokens(protocol, shapes.vocabulary), task_tokens(protocol)
+    if cell.scheme is not None:  # for KL, both models read these windows, the quantized one once more
+        windows += 2 * kl_tokens(protocol)
     return Cost(
         reconstruct=reconstruct_seconds(shapes, work, rates),
         score=score_seconds(shapes, windows, seq_len, tasks, n_passes(protocol, windows), half, rates),
@@ -66,6 +68,12 @@ def window_tokens(protocol: Protocol, vocabulary: int) -> int:
     """Tokens of all perplexity windows; a text that is scored whole is assumed to be as long as WikiText-2's."""
     lengths = (text.n_windows for text in protocol.perplexity.texts.values())
     return sum(n * protocol.perplexity.seq_len if n else TEXT_TOKENS[vocabulary > 50_000] for n in lengths)
+
+
+def kl_tokens(protocol: Protocol) -> int:
+    """Tokens of the windows on which the divergence from full precision is measured."""
+    perplexity, asked = protocol.perplexity, protocol.perplexity.kl_windows or 0
+    return sum(min(asked, text.n_windows or asked) for text in perplexity.texts.values()) * perplexity.seq_len
 
 
 def task_tokens(protocol: Protocol) -> int:

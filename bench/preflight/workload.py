@@ -102,7 +102,7 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
         phases=phases(method, calibration.n_samples),
         search=search,
         moments=search is not None or let,
-        directions=loss.n_projections if loss and cell.has_sw else 0,
+        directions=loss.n_projections if loss and (cell.has_sw or cell.has_placebo) else 0,
         pooled=loss.sw_block_size if loss else 1,
         bits=scheme.n_bits if scheme else 0,
         group=scheme.group_size if scheme else None,

@@ -13,15 +13,25 @@ from swq.models.adapter import DecoderModel
 from swq.streaming import stream
 
 
-def open_model(record: ModelRecord, key: str, dtype: str, device: torch.device) -> PreTrainedModel:
+def open_model(record: ModelRecord, key: str | None, dtype: str, device: torch.device) -> PreTrainedModel:
     """Return cell `key`'s model on `device`; blocks that do not fit there are read when they run.
+
+    Args:
+        record: of the model that the cell was made from.
+        key: the cell; None opens the model in full precision.
+        dtype: of weights and activations.
+        device: where it runs.
 
     Raises:
         UserError: the artefact is missing or damaged, or was made from another model than `record`.
     """
-    artefact = Artefact.load(artefact_folder(key) / QUANTIZED)
-    artefact.check_made_from(record.sha256)
-    model = DecoderModel.open(record.folder, getattr(torch, dtype), artefact.over)
+    kind = getattr(torch, dtype)
+    if key is None:
+        model = DecoderModel.open(record.folder, kind)
+    else:
+        artefact = Artefact.load(artefact_folder(key) / QUANTIZED)
+        artefact.check_made_from(record.sha256)
+        model = DecoderModel.open(record.folder, kind, artefact.over)
     language_model, resident = stream(model, device, free_memory(device))
     if resident < len(model.blocks):
         print(

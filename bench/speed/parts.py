@@ -15,7 +15,7 @@ from bench.speed.floor import Floor
 from bench.speed.step import FLOOR, OURS, PLAIN, STEPS, SW, product_step
 from bench.speed.subject import CASES, N_PROJECTIONS, Case, Subject
 from bench.speed.timing import Ratio, Run, Times, interleaved, timed
-from swq.losses import Loss
+from swq.losses import Loss, Outputs
 from swq.models.adapter import block_output
 from swq.seeding import keyed_normals
 
@@ -159,7 +159,7 @@ def _product_loss(subject: Subject, loss: Loss) -> Work:
     output = _output(subject)
 
     def work() -> None:
-        total, _ = loss(subject.batch.fp_output, output, lambda shape: keyed_normals(0, ("sw", 0), shape))
+        total, _ = loss(Outputs(subject.batch.fp_output, output), lambda shape: keyed_normals(0, ("sw", 0), shape))
         torch.autograd.grad(total, output)
 
     return work

@@ -19,7 +19,7 @@ def calibrate(params: Params, key: str) -> str:
     record.check_tokenizer(settings.model)
     corpus = corpus_folder(settings.corpus)
     check(corpus, used_of(corpus, [settings.text]))
-    text = Text(corpus, settings.text, record.tokenizer())
+    text = Text(corpus, settings.text, record.tokenizer(), settings.start_token)
     manifest = read_json(corpus / MANIFEST)
     tokens = calibration_samples(text, settings)
     inputs = {"text_sha256": manifest["texts"][settings.text], "tokenizer_sha256": record.tokenizer_sha256}

@@ -35,7 +35,7 @@ from swq.identity import fingerprint
 
 
 def score(params: Params, key: str) -> str:
-    """Make scores/KEY: items.jsonl, token_losses/, summary.json, and record.json beside them."""
+    """Make scores/KEY: items.jsonl, token_losses/, token_divergences/, summary.json, and record.json beside them."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything scored lies in data/; nothing may reach for a hub
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Here, because they import libraries that read these variables once.
@@ -44,7 +44,7 @@ def score(params: Params, key: str) -> str:
         from bench.inputs.models import ModelRecord
         from bench.scoring.harness import score_tasks
         from bench.scoring.model import open_model
-        from bench.scoring.perplexity import write_token_losses
+        from bench.scoring.perplexity import score_texts
 
     device, protocol, model_key = runtime.start(params.runtime), params.protocol, params.cells[key].model
     corpus = corpus_folder(protocol.corpus)
@@ -70,12 +70,17 @@ def score(params: Params, key: str) -> str:
     if finished := len(state.pieces.names()):
         say(f"{state.stage} continues: {finished} windows and tasks were finished")
     opened = cache(lambda: open_model(model_record, key, protocol.dtype, device))
+    reference = cache(lambda: open_model(model_record, None, protocol.dtype, device))
+    is_quantized = params.cells[key].scheme is not None
     with atomic_folder(score_folder(key)) as folder:
         facts = {"device": str(device), "corpus": manifest, "scored_with": params.scored_with()}
         with timed_record(folder / RECORD, state, cell=key, **facts) as record:
             done, parts = count(len(protocol.tasks)), 2 * len(protocol.tasks)  # texts take about as long as tasks
             note_progress("texts", 0, parts)
-            perplexities = write_token_losses(opened, tokenizer, corpus, protocol, device, state, folder)
+            texts = score_texts(
+                opened, reference if is_quantized else None, tokenizer, protocol, corpus, device, state, folder
+            )
+            reference.cache_clear()  # only texts are compared with it
             note_progress("tasks", next(done), parts)
             scores = score_tasks(
                 opened, tokenizer, protocol, corpus, state, lambda: note_progress("tasks", next(done), parts)
@@ -85,14 +90,15 @@ def score(params: Params, key: str) -> str:
         summary = {
             "protocol_sha256": protocol_hash(protocol, manifest, scores.versions),
             "model_sha256": model_record.sha256,
-            "perplexity": perplexities,
-            "diverged": None in perplexities.values() or any(item.diverged for item in scores.items),
+            "perplexity": texts.perplexity,
+            **({"divergence": texts.divergence} if texts.divergence else {}),
+            "diverged": None in texts.perplexity.values() or any(item.diverged for item in scores.items),
             "tasks": {task: _task_means([i for i in scores.items if i.task == task]) for task in protocol.tasks},
         }
         write_json(folder / SUMMARY, summary)
         seal(folder)
     state.made(score_folder(key))
-    shown = ", ".join("diverged" if value is None else f"{value:.2f}" for value in perplexities.values())
+    shown = ", ".join("diverged" if value is None else f"{value:.2f}" for value in texts.perplexity.values())
     return f"cell {key}: perplexity {shown}, {len(scores.items)} items scored"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,17 @@ class Item:
         """Log-likelihood of the right choice minus that of the best wrong one, in nats."""
         wrong = [value for index, value in enumerate(self._finite) if index != self.gold]
         return self._finite[self.gold] - max(wrong)
+
+    @property
+    def log_probability(self) -> float:
+        """Log-probability of the right choice among the choices, in nats: a log-softmax over their log-likelihoods.
+
+        It lies between that of a guess and 0, so that a long choice weighs no more than a short one. The margin has no
+        such bound.
+        """
+        best = max(self._finite)
+        total = best + math.log(sum(math.exp(value - best) for value in self._finite))
+        return self._finite[self.gold] - total
 
     @property
     def _finite(self) -> list[float]:

@@ -67,5 +67,9 @@ def token_losses_file(scores: Path, text: str) -> Path:
     return scores / "token_losses" / f"{text}.npy"
 
 
+def token_divergences_file(scores: Path, text: str) -> Path:
+    return scores / "token_divergences" / f"{text}.npy"
+
+
 def result_folder(suite: str) -> Path:
     return Path("results") / suite

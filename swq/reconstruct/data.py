@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from swq.losses import Outputs
 from swq.models.adapter import DecoderModel, block_output
 from swq.models.recording import BlockKwargs
 from swq.quant.moments import Moments
@@ -25,22 +26,42 @@ class BlockData:
         fp_output: the target: the block's output on the full-precision path.
         aug_output: a second target, the full-precision block's output on `hidden`; None unless the method asks
             for it.
+        other: of a batch, the same targets of other samples; None unless the loss asks for them.
     """
 
     hidden: Tensor
     fp_output: Tensor
     aug_output: Tensor | None = None
+    other: BlockData | None = None
 
     def without_aug(self) -> BlockData:
         """Return the same with the first target only."""
         return replace(self, aug_output=None)
 
-    def batch(self, fabric: Fabric, indices: list[int]) -> BlockData:
-        """Return the samples `indices` on Fabric's device. Neighbours in rising order are not copied on the host."""
+    def batch(self, fabric: Fabric, indices: list[int], with_other: bool = False) -> BlockData:
+        """Return the samples `indices` on Fabric's device. Neighbours in rising order are not copied on the host.
+
+        Args:
+            fabric: owns the device.
+            indices: which samples.
+            with_other: also return, as `other`, the samples that follow each of them; the first one follows the last.
+        """
         first, last = indices[0], indices[-1] + 1
         which = slice(first, last) if indices == list(range(first, last)) else indices
         tensors = (self.hidden, self.fp_output, self.aug_output)
-        return BlockData(*(None if t is None else to_device(fabric, t[which]) for t in tensors))  # type: ignore[arg-type]
+        batch = BlockData(*(None if t is None else to_device(fabric, t[which]) for t in tensors))  # type: ignore[arg-type]
+        if not with_other:
+            return batch
+        return replace(batch, other=self.batch(fabric, [(index + 1) % len(self.hidden) for index in indices]))
+
+    def outputs(self, quant_output: Tensor) -> dict[str, Outputs]:
+        """Return what a batch's output is compared with, by the name of the target; the second one may be absent."""
+        other = self.other
+        found = {"target": Outputs(self.fp_output, quant_output, None if other is None else other.fp_output)}
+        if self.aug_output is not None:
+            second = None if other is None else other.aug_output
+            found["aug_target"] = Outputs(self.aug_output, quant_output, second)
+        return found
 
 
 def to_device(fabric: Fabric, tensor: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from lightning import LightningModule
 from torch import Tensor, nn
@@ -49,13 +50,10 @@ class BlockReconstruction(LightningModule):
 
     def training_step(self, batch: BlockData, step: int) -> dict[str, Tensor]:
         """Return the step's `loss` and each weighted term of it; with `aug_loss` all are sums over two targets."""
-        output = self(batch.hidden)
-        values = self._compare(batch.fp_output, output, step, "target")
-        if batch.aug_output is not None:
-            aug = self._compare(batch.aug_output, output, step, "aug_target")
-            values = {name: value + aug[name] for name, value in values.items()}
+        compared = batch.outputs(self(batch.hidden))
+        values: dict[str, Tensor] = {}
+        for target, outputs in compared.items():
+            total, terms = self.loss(outputs, partial(self.normals, (self.index, step, target)))
+            found = {"loss": total, **terms}
+            values = {name: values[name] + value for name, value in found.items()} if values else found
         return values
-
-    def _compare(self, fp_output: Tensor, quant_output: Tensor, step: int, target: str) -> dict[str, Tensor]:
-        total, terms = self.loss(fp_output, quant_output, lambda shape: self.normals((self.index, step, target), shape))
-        return {"loss": total, **terms}

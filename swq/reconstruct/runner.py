@@ -49,8 +49,8 @@ def reconstruct(
         normals: source of random directions; by default keyed by (seed, block, step, target).
 
     Raises:
-        UserError: the loss of a block became NaN or infinite at the lower rate too, calibration tokens are missing, or
-            the method needs scale pairs and the model has none.
+        UserError: the loss of a block became NaN or infinite at the lower rate too, calibration tokens are missing or
+            too few for the loss, or the method needs scale pairs and the model has none.
     """
     if recipe.scheme is None:
         return
@@ -58,6 +58,8 @@ def reconstruct(
         model.require_pairs(type(recipe.method).__name__)
     if recipe.method.needs_calibration and calibration is None:
         raise UserError(f"{type(recipe.method).__name__} needs calibration tokens")
+    if recipe.loss and recipe.loss.needs_other and calibration is not None and len(calibration) < 2:
+        raise UserError("loss: sw_mismatched needs another sample's output, and there is only one calibration sample")
     kept = [load_block(resume, index) if resume else None for index in range(len(model.blocks))]
     last = max((index for index, record in enumerate(kept) if record is None), default=-1)  # that has to be made
     normals = normals or (lambda key, shape: keyed_normals(recipe.seed, ("sw", *key), shape))
@@ -136,7 +138,7 @@ class _Walk:
         def normals(key: tuple[int | str, ...], shape: tuple[int, ...]) -> Tensor:
             return to_device(self.fabric, self.normals(key, shape))
 
-        module = BlockReconstruction(index, block, kwargs, quantizer, self.recipe.loss, normals)
+        module = BlockReconstruction(index, block, kwargs, quantizer, self.recipe.loss.in_block(index), normals)
         epochs = self.recipe.method.epoch_lengths(len(data.hidden))
         name = self.model.block_name(index)
         return train_block(self.fabric, module, data, self.recipe.seed, name, epochs, self.on_step, rate)

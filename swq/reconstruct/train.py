@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from swq.errors import UserError
-from swq.losses import Loss
+from swq.losses import SW_TERMS, Loss
 from swq.reconstruct.data import BlockData
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.shares import backward_with_shares
@@ -82,7 +82,8 @@ def _train(
         targets = data if quantizer.aug_loss(round_index) else data.without_aug()
         for indices in quantizer.batches(round_index, len(data.hidden), generator):
             with fabric.autocast():  # on one device Fabric enters it for forward() only, not for training_step()
-                values = wrapped.training_step(targets.batch(fabric, indices), step)
+                batch = targets.batch(fabric, indices, module.loss.needs_other)
+                values = wrapped.training_step(batch, step)
             optimizer.zero_grad()
             if len(values) > 2 and step == last_epoch:
                 trace.add(values, backward_with_shares(fabric, values, optimizer))
@@ -166,12 +167,13 @@ def _normalised(fabric: Fabric, module: BlockReconstruction, data: BlockData) ->
     loss, plain = module.loss, module.loss.with_sw_scaled(1.0)
     sums = dict.fromkeys(loss.active, 0.0)
     for sample in range(len(data.hidden)):
-        batch = data.batch(fabric, [sample])
+        batch = data.batch(fabric, [sample], loss.needs_other)
         with fabric.autocast():
             output = module(batch.hidden)
         draw = partial(module.normals, (module.index, sample, "normalise"))
-        _, terms = plain(batch.fp_output, output, draw)
+        _, terms = plain(batch.outputs(output)["target"], draw)
         sums = {term: sums[term] + value.item() / loss.weights[term] for term, value in terms.items()}
-    others = [term for term in sums if term != "sw"]
+    others = [term for term in sums if term not in SW_TERMS]
     size = sum(loss.weights[term] * sums[term] for term in others) / sum(loss.weights[term] for term in others)
-    return loss.with_sw_scaled(size / sums["sw"]) if sums["sw"] else plain
+    distance = sum(sums[term] for term in sums if term in SW_TERMS)
+    return loss.with_sw_scaled(size / distance) if distance else plain

@@ -8,7 +8,7 @@ import ot
 import pytest
 import torch
 
-from swq.losses import Loss
+from swq.losses import Loss, Outputs
 from swq.sliced_wasserstein import sliced_wasserstein
 from tests.support.reference import Tensors, read_meta
 
@@ -43,7 +43,7 @@ def test_value_and_gradient_equal_recorded(unit: Tensors, name: str) -> None:
         return torch.randn(shape, generator=generator)
 
     quant_output = unit["loss.y_quant"].clone().requires_grad_()
-    total, _ = loss_of(CASES[name])(unit["loss.y_fp"], quant_output, draw)
+    total, _ = loss_of(CASES[name])(Outputs(unit["loss.y_fp"], quant_output), draw)
     total.backward()
     wanted = unit[f"{name}.grad_yq"]
     torch.testing.assert_close(total.detach().reshape(1), unit[f"{name}.value"], rtol=1e-6, atol=0.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from swq.errors import UserError
-from swq.losses import TERMS, Loss, l2, mse
+from swq.losses import TERMS, Loss, Outputs, l2, mse
 from swq.sliced_wasserstein import sliced_wasserstein
 
 TOKENS, CHANNELS = 12, 8
@@ -130,6 +130,14 @@ def test_mse_averages_over_channels_where_l2_sums() -> None:
         (lambda: Loss({"mse": 0.0, "sw": 0.0}), "loss: at least one term needs a weight above 0"),
         (lambda: Loss({}), "loss: at least one term needs a weight above 0"),
         (lambda: Loss({"sw": 1.0}, n_projections=0), "loss: n_projections and sw_block_size must be at least 1"),
+        (
+            lambda: Loss({"sw": 1.0}, sw_start_block=1),
+            "loss: sw_start_block must be at least 0, and needs mse or l2 if it is above 0",
+        ),
+        (
+            lambda: Loss({"mse": 1.0}, sw_start_block=-1),
+            "loss: sw_start_block must be at least 0, and needs mse or l2 if it is above 0",
+        ),
         (lambda: Loss({"sw": 1.0}, sw_block_size=0), "loss: n_projections and sw_block_size must be at least 1"),
     ],
 )
@@ -142,7 +150,7 @@ def test_impossible_loss_is_refused(make: Callable[[], Loss], message: str) -> N
 @pytest.mark.parametrize("weights", [{"mse": 1.0, "sw": 0.0}, {"l2": 0.5, "mse": 0.5}])
 def test_loss_without_weight_on_sw_draws_nothing(weights: dict[str, float]) -> None:
     """A term of weight 0 must cost nothing and shift no random stream."""
-    _, terms = Loss(weights)(*outputs(), no_draw)
+    _, terms = Loss(weights)(Outputs(*outputs()), no_draw)
     assert set(terms) == {name for name, weight in weights.items() if weight}
 
 
@@ -153,13 +161,13 @@ def test_sw_term_draws_one_set_of_directions_of_its_dimension() -> None:
         shapes.append(shape)
         return torch.ones(shape)
 
-    Loss({"mse": 0.9, "sw": 0.1}, n_projections=5, sw_block_size=4)(*outputs(), draw)
+    Loss({"mse": 0.9, "sw": 0.1}, n_projections=5, sw_block_size=4)(Outputs(*outputs()), draw)
     assert shapes == [(4 * CHANNELS, 5)]
 
 
 def test_shares_are_weighted_terms_and_add_up_to_the_loss() -> None:
     first, second = outputs()
-    total, terms = Loss({"l2": 0.5, "sw": 2.0}, 16)(first, second.requires_grad_(), lambda shape: directions())
+    total, terms = Loss({"l2": 0.5, "sw": 2.0}, 16)(Outputs(first, second.requires_grad_()), lambda shape: directions())
     torch.testing.assert_close(terms["l2"].detach(), 0.5 * l2(first, second.detach()))
     torch.testing.assert_close(terms["sw"].detach(), 2 * sliced_wasserstein(first, second.detach(), directions()))
     torch.testing.assert_close(total, terms["l2"] + terms["sw"])
@@ -170,3 +178,19 @@ def test_order_of_terms_in_a_configuration_changes_no_bit() -> None:
     """Floating-point sums depend on their order; a result must not depend on the order of keys."""
     one, other = Loss({"mse": 0.9, "l2": 0.3, "sw": 0.1}), Loss({"sw": 0.1, "l2": 0.3, "mse": 0.9})
     assert list(one.weights) == list(other.weights) and repr(one) == repr(other)
+
+
+def test_the_mismatched_term_is_the_distance_to_another_samples_target() -> None:
+    """And it says nothing of the sample's own."""
+    target, output, other = outputs(3)
+    loss = Loss({"mse": 0.9, "sw_mismatched": 0.1}, 16)
+    assert loss.needs_other and not Loss({"mse": 0.9, "sw": 0.1}).needs_other
+    _, terms = loss(Outputs(target, output, other), lambda shape: directions())
+    assert terms["sw_mismatched"] == 0.1 * sliced_wasserstein(other, output, directions())
+    assert terms["mse"] == 0.9 * mse(target, output)
+
+
+def test_blocks_before_the_start_block_are_trained_without_sw() -> None:
+    loss = Loss({"mse": 0.9, "sw": 0.1}, normalised=True, sw_start_block=2)
+    assert loss.in_block(1) == loss.in_block(0) == Loss({"mse": 0.9})
+    assert loss.in_block(2) == loss.in_block(3) == loss

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from swq import perplexity
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
-from swq.perplexity import text_windows, token_losses
+from swq.perplexity import text_windows, token_divergences, token_losses
 
 CPU = torch.device("cpu")
 
@@ -26,6 +28,27 @@ def test_losses_are_the_models_own(
         assert losses.shape == (31,) and losses.dtype == torch.float32
         wanted = tiny_llama.model(window[None], labels=window[None]).loss
         torch.testing.assert_close(losses.mean(), wanted, rtol=1e-5, atol=0.0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions_at_once", [512, 7])
+def test_divergences_are_those_of_the_next_tokens_distributions(
+    tiny_llama: DecoderModel, calibration: Tensor, monkeypatch: pytest.MonkeyPatch, positions_at_once: int
+) -> None:
+    """Against torch's own function in float64; a model does not diverge from itself."""
+    monkeypatch.setattr(perplexity, "POSITIONS_AT_ONCE", positions_at_once)
+    other = copy.deepcopy(tiny_llama.model)
+    for parameter in other.parameters():
+        parameter.mul_(1.1)
+    for window in calibration[:3]:
+        found = token_divergences(tiny_llama.model, other, window, CPU)
+        full, changed = (
+            lm(window[None]).logits[0, :-1].double().log_softmax(dim=-1) for lm in (tiny_llama.model, other)
+        )
+        wanted = torch.nn.functional.kl_div(changed, full, reduction="none", log_target=True).sum(dim=-1)
+        assert found.shape == (31,) and found.dtype == torch.float32 and wanted.mean() > 1e-3
+        torch.testing.assert_close(found, wanted.float(), rtol=1e-3, atol=1e-6)
+        assert (token_divergences(other, other, window, CPU) == 0).all()
 
 
 @pytest.mark.parametrize(("n_windows", "wanted"), [(None, 3), (3, 3), (2, 2), (1, 1)])

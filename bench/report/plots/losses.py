@@ -12,6 +12,7 @@ from bench.analysis.rows import Measured, Row
 from bench.analysis.sw_share import Losses, by_block, has_shares, of_gradient, of_loss
 from bench.report.plots.names import names
 from bench.report.sections import TRAINING, PlotView
+from swq.losses import SW_TERMS
 
 
 def plot_losses(measured: Measured) -> Figure | None:
@@ -43,7 +44,7 @@ def plot_losses(measured: Measured) -> Figure | None:
 def _plot_base_term(axes: Axes, row: Row, label: str, color: str) -> None:
     assert row.cell.loss is not None
     weights = row.cell.loss.weights
-    base = next((name for name, weight in weights.items() if weight and name != "sw"), None)
+    base = next((name for name, weight in weights.items() if weight and name not in SW_TERMS), None)
     if base:
         axes.plot(*by_block(row, lambda losses: losses[base] / weights[base]), label=f"{label}: {base}", color=color)
 

@@ -50,7 +50,7 @@ def by_weight(rows: list[Row]) -> dict[str, Series]:
 
     Each begins with the row without SW. A line of only one weight above 0 shows nothing and is left out.
     """
-    found = _lines(rows, lambda loss: (_others(loss), loss.n_projections, loss.sw_block_size, loss.normalised), _share)
+    found = _lines(rows, lambda loss: (_others(loss), *_form(loss)), _share)
     plain = {(_recipe(row), _others(row.cell.loss)): row for row in rows if row.cell.loss and not row.cell.has_sw}
     for (recipe, (others, *_)), line in found.items():
         if len(line) > 1 and (recipe, others) in plain:
@@ -80,6 +80,10 @@ def _recipe(row: Row) -> str:
     cell = row.cell
     recipe = {name: value for name, value in cell.as_data().items() if name not in ("loss", "seed")}
     return fingerprint([cell.model, cell.calibration, recipe])
+
+
+def _form(loss: Loss) -> tuple[int | bool, ...]:
+    return loss.n_projections, loss.sw_block_size, loss.normalised, loss.sw_start_block
 
 
 def _share(loss: Loss) -> float:

@@ -88,7 +88,7 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
         (start({"name": "awq", "clip": "maybe"}), ["start: clip", "'maybe'"]),
         (start({"name": "omniquant", "epochs": 0}), ["start: omniquant: epochs is 0"]),
         (start("awq"), ["start: a method is a mapping such as { name: rtn }"]),
-        (lambda v: cell()(v)["loss"].update(normalised=True), ["normalised needs sw and another term"]),
+        (lambda v: cell()(v)["loss"].update(normalised=True), ["normalised needs sw (or sw_mismatched) and mse or l2"]),
         (lambda v: cell()(v).update(preset="a b"), ["cells.tiny-omniquant.preset", "letters, digits"]),
         (lambda v: v["protocol"].update(tasks=["winogrand"]), ["unknown task 'winogrand'", "'winogrande'?"]),
         (lambda v: v["protocol"].update(limit=0), ["protocol.limit", "greater than or equal to 1", "0"]),

@@ -41,6 +41,10 @@ def test_every_preset_is_valid(preset: str) -> None:
         ("tesseraq-official", Loss({"l2": 1.0})),
         ("tesseraq-fork-sw", Loss({"l2": 0.9, "sw": 0.1}, 128)),
         ("tesseraq-fork-sw-first", Loss({"l2": 1.0, "sw": 0.1}, 16)),
+        ("omniquant-fork-scaled", Loss({"mse": 0.9})),
+        ("omniquant-fork-mismatched", Loss({"mse": 0.9, "sw_mismatched": 0.1}, 128)),
+        ("tesseraq-fork-scaled", Loss({"l2": 0.9})),
+        ("tesseraq-fork-mismatched", Loss({"l2": 0.9, "sw_mismatched": 0.1}, 128)),
     ],
 )
 def test_losses_are_the_published_ones(preset: str, loss: Loss) -> None:
@@ -60,6 +64,8 @@ def test_schedules_are_the_published_ones() -> None:
         "omniquant-fork",
         "omniquant-fork-sw",
         "omniquant-fork-sw-first",
+        "omniquant-fork-scaled",
+        "omniquant-fork-mismatched",
         "omniquant-fork-opt",
         "omniquant-fork-opt-sw",
     }
@@ -67,6 +73,13 @@ def test_schedules_are_the_published_ones() -> None:
         assert cell_of(f"omniquant-{name}").method == OmniQuant(
             epochs, 0.01, 0.0, let=True, let_lr=5e-3, let_shift=shift
         )
+
+
+@pytest.mark.parametrize("method", ["omniquant", "tesseraq"])
+def test_a_placebo_differs_from_its_arms_in_the_loss_only(method: str) -> None:
+    arms = [cell_of(f"{method}-fork{arm}") for arm in ("", "-sw", "-scaled", "-mismatched")]
+    assert len({repr((arm.method, arm.precision, arm.seed)) for arm in arms}) == 1
+    assert len({repr(arm.loss) for arm in arms}) == 4
 
 
 def write_suite(folder: Path, cell: dict[str, Any], preset: Any) -> None:

@@ -134,7 +134,10 @@ def test_normalised_weights_are_shares_whatever_the_base_loss(
         assert abs(share - 0.2) > 0.02, "without it the shares are what the units make them"
 
 
-@pytest.mark.parametrize("weights", [{"mse": 1.0}, {"sw": 1.0}, {"mse": 0.0, "sw": 1.0}, {"mse": 1.0, "sw": 0.0}])
+@pytest.mark.parametrize(
+    "weights",
+    [{"mse": 1.0}, {"sw": 1.0}, {"mse": 0.0, "sw": 1.0}, {"mse": 1.0, "sw": 0.0}, {"sw": 1.0, "sw_mismatched": 1.0}],
+)
 def test_normalising_needs_two_terms(weights: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="normalised needs sw and another term"):
+    with pytest.raises(UserError, match=r"normalised needs sw \(or sw_mismatched\) and mse or l2"):
         Loss(weights, normalised=True)
