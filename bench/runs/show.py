@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from bench.analysis.current import Record, is_current
 from bench.config.params import Params
 from bench.preflight.words import few
 from bench.report.sections import EFFECT, QUALITY, RECOVERED
-from bench.runs.current import Record, is_current
 from bench.store.checksums import SUMS, check
 from bench.store.files import read_json
 from bench.store.paths import PAGE, PROVENANCE, TABLE, result_folder

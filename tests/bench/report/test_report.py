@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.analysis.collect import collect
 from bench.analysis.compare import recovered_by
 from bench.analysis.results import load_results
 from bench.analysis.rows import measured, rows_of
@@ -31,9 +33,12 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     return load_params()
 
 
+DOCUMENT = Item("piqa", 0, "h", 0, (-1.0, -2.0))
+
+
 def write_scores(params: Params, key: str, protocol: str = "p", doc_hash: str = "h") -> None:
     """Write scores of one document."""
-    scores.write_scores(params, key, [Item("piqa", 0, doc_hash, 0, (-1.0, -2.0))], protocol=protocol)
+    scores.write_scores(params, key, [replace(DOCUMENT, doc_hash=doc_hash)], protocol=protocol)
 
 
 def page() -> str:
@@ -44,7 +49,16 @@ def page() -> str:
 def test_table_refuses_to_mix_protocols(params: Params) -> None:
     for key in params.cells:
         write_scores(params, key, protocol="other" if key == "tiny-rtn" else "p")
+    collect(params)
     with pytest.raises(UserError, match=r"different protocols .*other: tiny-rtn"):
+        load_results(params)
+
+
+def test_table_refuses_to_mix_weights(params: Params) -> None:
+    for key in params.cells:
+        scores.write_scores(params, key, [DOCUMENT], model="other" if key == "tiny-rtn" else "m")
+    collect(params)
+    with pytest.raises(UserError, match=r"different weights of model tiny .*other: tiny-rtn"):
         load_results(params)
 
 
@@ -65,6 +79,7 @@ def test_scores_of_an_older_configuration_count_as_not_run(
 ) -> None:
     for key in params.cells:
         write_scores(params, key)
+    collect(params)
     values = tiny_suite.params()
     part = values
     for name in section:
@@ -99,6 +114,7 @@ def test_seeds_are_one_row(params: Params) -> None:
     for key in set(edited.cells) - {"tiny-omniquant-s8"}:
         write_scores(edited, key)
     scores.change_summary("tiny-omniquant-s7", diverged=True, perplexity={"perplexity": None})
+    collect(edited)
     results = load_results(edited)
     row = next(row for row in rows_of(edited, results) if row.label == "OmniQuant")
     assert row.keys == ("tiny-omniquant", "tiny-omniquant-s7", "tiny-omniquant-s8") and row.name == "tiny-omniquant"
@@ -113,6 +129,7 @@ def test_seeds_are_one_row(params: Params) -> None:
 def test_recovery_refuses_different_documents(params: Params) -> None:
     for key in params.cells:
         write_scores(params, key, doc_hash="x" if key == "tiny-rtn" else "h")
+    collect(params)
     with pytest.raises(UserError, match="scored on different documents"):
         measured(params)
 
@@ -147,6 +164,7 @@ def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -
         write_scores(one_task, key)
     diverged = {"piqa": {"acc": None, "margin": None, "n_items": 1}}
     scores.change_summary("tiny-rtn", diverged=True, tasks=diverged)
+    collect(one_task)
     suite = measured(one_task)
     compared = {row.keys[0] for row in suite.rows if row.recovered}
     assert compared == {"tiny-omniquant-sw", "tiny-tesseraq-sw"}, "tiny-omniquant's base is not finite"
@@ -170,8 +188,8 @@ def test_report_of_a_part_names_what_is_missing(params: Params) -> None:
     one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
     for key in ("tiny-fp", "tiny-rtn", "tiny-omniquant"):
         write_scores(one_task, key)
-    assert {row.keys[0] for row in measured(one_task).rows if row.recovered} == {"tiny-omniquant"}
     report(one_task)
+    assert {row.keys[0] for row in measured(one_task).rows if row.recovered} == {"tiny-omniquant"}
     text = page()
     assert "2 of 5 cells were not run" in text and len(re.findall(r"\| +not run +\|", text)) == 4
 
@@ -182,6 +200,7 @@ def test_empty_report_replaces_no_results(params: Params) -> None:
     assert report(one_task).endswith("(4 of 5 cells were not run)")
     kept = Path("results/tiny/table.md").read_text()
     shutil.rmtree("scores")
+    shutil.rmtree("results/tiny/raw")
     with pytest.raises(UserError, match=r"no cell of suite tiny was run here .* results in results/tiny are kept"):
         report(one_task)
     assert Path("results/tiny/table.md").read_text() == kept
