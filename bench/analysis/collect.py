@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import os
+import shutil
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -74,7 +74,7 @@ def _move_away(path: Path, folder: Path) -> None:
     """Move a raw file, under a name that no other content has."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{path.name.removesuffix(SUFFIX)}.{sha256(path.read_bytes()).hexdigest()[:12]}{SUFFIX}"
-    os.replace(path, folder / name)
+    shutil.move(path, folder / name)
 
 
 def _was_made(folder: Path) -> bool:

@@ -42,6 +42,11 @@ class CellResult:
         return list(self.records.get("reconstruct", {}).get("retried_blocks", {}))
 
     @property
+    def resumed(self) -> bool:
+        """Whether a stage was stopped and continued: its time is then put together from several runs."""
+        return any("resumed_seconds" in record for record in self.records.values())
+
+    @property
     def mean_accuracy(self) -> float | None:
         """Unweighted mean of the tasks' `acc`; None if one diverged."""
         return self._mean("acc")
@@ -77,7 +82,7 @@ def load_results(params: Params) -> dict[str, CellResult]:
     results = {}
     for key in params.cells:
         path = raw_file(params.suite, key)
-        if path.is_file():
+        if path.exists():
             raw = read_raw(path)
             if raw.cell != key:
                 raise UserError(f"{path} is that of another cell, {raw.cell!r}")

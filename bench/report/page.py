@@ -32,7 +32,8 @@ def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image])
         *_retried(measured),
         "Made by `python -m bench run`. All files are in this page's folder. The unrounded numbers of every cell are"
         " in `cells.json`, those of every row in `metrics.json`. Commit, versions and machine are in"
-        " `provenance.json`.",
+        " `provenance.json`. `raw/` holds what was measured, item by item; `python -m bench report` makes everything"
+        " else from it.",
     ]
 
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from bench.analysis.collect import collect
+from bench.analysis.current import is_current
 from bench.analysis.rows import Measured, measured
 from bench.config.params import Params
 from bench.preflight.words import few
@@ -15,7 +16,7 @@ from bench.report.page import page
 from bench.report.plots.files import draw
 from bench.report.tables import TABLES
 from bench.store.checksums import seal
-from bench.store.files import read_json, write_json
+from bench.store.files import read_json, read_mapping, write_json
 from bench.store.paths import CELLS, PAGE, PROVENANCE, REPLACED, TABLE, raw_folder, result_folder
 from bench.store.raw import SUFFIX
 from bench.store.stage_output import say
@@ -40,6 +41,8 @@ def report(params: Params) -> str:
         raise UserError(
             f"no cell of suite {params.suite} was run here with the current params.yaml; the results in {made} are kept"
         )
+    if gone := _gone(suite):
+        say(f"cells of the report before have no raw file and now stand there as not run: {few(gone, 3)}")
     with atomic_folder(made) as folder:
         _keep_raw_files(suite, folder)
         _write_page(suite, folder)
@@ -48,6 +51,17 @@ def report(params: Params) -> str:
     missing = len(params.cells) - len(suite.results)
     some = f" ({missing} of {len(params.cells)} cells were not run)" if missing else ""
     return f"results of suite {params.suite} in {made}{some}"
+
+
+def _gone(suite: Measured) -> list[str]:
+    """Return the cells that the report of before shows and this one does not, though params.yaml is still theirs."""
+    params = suite.params
+    try:
+        before = read_mapping(result_folder(params.suite) / PROVENANCE)
+        left = {key: of for key, of in before.items() if key in params.cells and key not in suite.results}
+        return [key for key, of in left.items() if is_current(params, key, of["reconstruct"], of["score"])]
+    except (UserError, KeyError, TypeError, AttributeError):
+        return []  # there is none, or it is damaged
 
 
 def _keep_raw_files(suite: Measured, folder: Path) -> None:

@@ -55,6 +55,13 @@ def change_summary(key: str, **changes: Any) -> None:
     seal(path.parent)
 
 
+def note_resumed(key: str, seconds: float, wall_seconds: float) -> None:
+    """Write down that scoring a cell was stopped and continued, and how long it took."""
+    path = score_folder(key) / "record.json"
+    write_json(path, read_json(path) | {"resumed_seconds": seconds, "wall_seconds": wall_seconds})
+    seal(path.parent)
+
+
 def note_retry(key: str, **blocks: str) -> None:
     """Write down that blocks of a cell were trained again at a lower rate, and why."""
     path = artefact_folder(key) / "record.json"
