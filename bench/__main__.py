@@ -106,7 +106,12 @@ def estimate(
 
 
 @app.command()
-def run(model: Model = None, scheme: Scheme = None, jobs: Jobs = 1) -> None:
+def run(
+    model: Model = None,
+    scheme: Scheme = None,
+    jobs: Jobs = 1,
+    missing: Annotated[bool, typer.Option("--missing", help="Only cells without a raw file.")] = False,
+) -> None:
     """Run the suite or a slice, and print its tables.
 
     The suite is that of params.yaml, which is checked first. A killed run continues where it stopped. Cells outside
@@ -119,6 +124,14 @@ def run(model: Model = None, scheme: Scheme = None, jobs: Jobs = 1) -> None:
 
     params = load_params()
     keys = select(params, model, scheme)
+    if missing:
+        from bench.analysis.results import load_results
+
+        done = load_results(params)
+        keys = [key for key in keys if key not in done]
+        if not keys:
+            typer.echo("every cell has its raw file; `python -m bench report` renders them")
+            return
     typer.echo(validate(params, keys))
     try:
         with held(RUN, "a run in this folder", wait=False):
@@ -135,6 +148,23 @@ def show() -> None:
     from bench.runs.show import show as tables
 
     typer.echo(tables(load_params()))
+
+
+@app.command("import")
+def import_results(paths: Annotated[list[Path], typer.Argument(help="Raw files, or folders of raw files.")]) -> None:
+    """Take in others' raw files of this suite.
+
+    A file of another protocol, model or recipe is refused, and none replaces another. `report` then renders all."""
+    from bench.runs.import_raw import import_raw
+
+    params = load_params()
+    with held(f"report@{params.suite}", f"the report of {params.suite}", wait=True):
+        said, refused = import_raw(params, paths)
+    for line in said:
+        typer.echo(line)
+    if refused:
+        raise UserError(f"{len(refused)} of {len(said) + len(refused)} files were refused: {'; '.join(refused)}")
+    typer.echo("`python -m bench report` renders them")
 
 
 @app.command()
@@ -249,7 +279,9 @@ def score(key: Key) -> None:
 
 @app.command()
 def report() -> None:
-    """Render the suite's tables and plots from the scores."""
+    """Render the suite's tables and plots.
+
+    Cells that were run here get their raw file first. Then everything is made from the raw files alone."""
     with quiet_under_dvc():
         with importing():
             from bench.stages.report import report as render

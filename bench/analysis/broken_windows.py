@@ -14,9 +14,9 @@ def is_broken(losses: Array, reference: Array) -> NDArray[np.bool_]:
     """Say of each window whether it broke, (n_windows,), from a cell's losses and full precision's.
 
     Args:
-        losses: (n_windows, T - 1) in nats.
+        losses: (n_windows,) means in nats per token.
         reference: full precision's, of the same shape.
     """
-    excess = losses.mean(axis=1, dtype=np.float64) - reference.mean(axis=1, dtype=np.float64)
+    excess = losses - reference
     broken: NDArray[np.bool_] = excess > np.median(excess) + FAR
     return broken

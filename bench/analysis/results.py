@@ -1,32 +1,30 @@
-"""A suite's scores: one `CellResult` for each cell that was run with the current params.yaml."""
+"""A suite's results: one `CellResult` for each cell that has a raw file of the current params.yaml."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from bench.analysis.current import difference
 from bench.analysis.recovery import Array
 from bench.config.params import Params
-from bench.store.checksums import SUMS, check
-from bench.store.files import read_json
-from bench.store.items import Item, read_items
-from bench.store.paths import ITEMS, LOSSES, RECORD, SUMMARY, artefact_folder, score_folder, token_losses_file
+from bench.store.items import Item
+from bench.store.raw import RawCell, raw_file, read_raw
 from swq.errors import UserError
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """Everything measured about one cell."""
+    """Everything measured about one cell. `window_losses` are (n_windows,) means in nats per token, by text."""
 
     key: str
     summary: dict[str, Any]
     items: list[Item]
-    token_losses: dict[str, Array]
+    window_losses: dict[str, Array]
     losses: list[dict[str, float]]
     bits_per_weight: float | None
     wall_seconds: float
@@ -42,6 +40,11 @@ class CellResult:
     def retried_blocks(self) -> list[str]:
         """Blocks that were trained a second time at a lower rate than the recipe's, as their loss was not finite."""
         return list(self.records.get("reconstruct", {}).get("retried_blocks", {}))
+
+    @property
+    def resumed(self) -> bool:
+        """Whether a stage was stopped and continued: its time is then put together from several runs."""
+        return any("resumed_seconds" in record for record in self.records.values())
 
     @property
     def mean_accuracy(self) -> float | None:
@@ -64,60 +67,59 @@ class CellResult:
         breaks down on a window's first token, the whole window is lost.
         """
         if name == "log_perplexity":
-            return [-losses.mean(axis=1, dtype=np.float64) for losses in self.token_losses.values()]
+            return [-losses for losses in self.window_losses.values()]
         pick = (lambda item: float(item.correct)) if name == "accuracy" else (lambda item: item.margin)
         return [np.array([pick(i) for i in self.items if i.task == task]) for task in self.summary["tasks"]]
 
 
 def load_results(params: Params) -> dict[str, CellResult]:
-    """Read the scores of those of the suite's cells that were made and scored with the current params.yaml.
+    """Read the raw files of those of the suite's cells that were made and scored with the current params.yaml.
 
     Raises:
-        UserError: two cells were scored on different data, or by different versions of a task.
+        UserError: a raw file is damaged; or two cells were scored on different data or by different versions of a task,
+            or made from different weights of one model.
     """
-    loaded = {key: _load(params, key) for key in params.cells}
-    results = {key: result for key, result in loaded.items() if result is not None}
-    protocols: dict[str, list[str]] = {}
-    for key, result in results.items():
-        protocols.setdefault(result.summary["protocol_sha256"], []).append(key)
-    if len(protocols) > 1:
-        groups = "; ".join(f"{sha[:12]}: {', '.join(keys)}" for sha, keys in protocols.items())
-        raise UserError(f"these cells were scored under different protocols and cannot share a table: {groups}")
+    results = {}
+    for key in params.cells:
+        path = raw_file(params.suite, key)
+        if path.exists():
+            raw = read_raw(path)
+            if raw.cell != key:
+                raise UserError(f"{path} is that of another cell, {raw.cell!r}")
+            if difference(params, key, raw) is None:  # else the cell or the protocol was edited since
+                results[key] = _result(raw)
+    _check_alike(params, results)
     return results
 
 
-def _was_made(folder: Path) -> bool:
-    """Say whether a stage ended here, also if one of the two files is lost: the cell must not look as if never run."""
-    return (folder / RECORD).exists() or (folder / SUMS).exists()
+def _check_alike(params: Params, results: dict[str, CellResult]) -> None:
+    """Check what a configuration cannot tell: that the cells' data and their models' weights have the same hashes."""
+    _check_one("were scored under different protocols", results.values(), "protocol_sha256")
+    for model in dict.fromkeys(params.cells[key].model for key in results):
+        own = [result for key, result in results.items() if params.cells[key].model == model]
+        _check_one(f"were made from different weights of model {model}", own, "model_sha256")
 
 
-def _load(params: Params, key: str) -> CellResult | None:
-    scores, artefacts = score_folder(key), artefact_folder(key)
-    if not _was_made(scores) or not _was_made(artefacts):
-        return None
-    for folder in (artefacts, scores):  # first: a damaged record would make the cell look like one that was edited
-        check(folder, [RECORD])
-    records = {"reconstruct": read_json(artefacts / RECORD), "score": read_json(scores / RECORD)}
-    if records["reconstruct"].get("identity") != params.identity(key):
-        return None  # the cell was edited since
-    if records["score"].get("scored_with") != params.scored_with():
-        return None  # the protocol was edited since
-    check(artefacts, [LOSSES])
-    check(scores, [SUMMARY, ITEMS])
-    with (artefacts / LOSSES).open(newline="") as handle:
-        rows = csv.DictReader(handle)  # a field is empty where a share of the gradient was not measured
-        losses = [{name: float(value) for name, value in row.items() if value} for row in rows]
-    summary = read_json(scores / SUMMARY)
-    token_losses = {name: token_losses_file(scores, name) for name in summary["perplexity"]}
-    check(scores, [str(path.relative_to(scores)) for path in token_losses.values()])
+def _check_one(what: str, results: Iterable[CellResult], name: str) -> None:
+    groups: dict[str, list[str]] = {}
+    for result in results:
+        groups.setdefault(result.summary[name], []).append(result.key)
+    if len(groups) > 1:
+        said = "; ".join(f"{sha[:12]}: {', '.join(keys)}" for sha, keys in groups.items())
+        raise UserError(f"these cells {what} and cannot share a table: {said}")
+
+
+def _result(raw: RawCell) -> CellResult:
+    records = raw.records.model_dump(exclude_unset=True)
+    made, scored = raw.records.reconstruct, raw.records.score
     return CellResult(
-        key=key,
-        summary=summary,
-        items=read_items(scores / ITEMS),
-        token_losses={name: np.load(path) for name, path in token_losses.items()},
-        losses=losses,
-        bits_per_weight=records["reconstruct"]["bits_per_weight"],
-        wall_seconds=sum(record["wall_seconds"] for record in records.values()),
-        peak_host_bytes=max(record["peak_memory_bytes"]["host"] for record in records.values()),
+        key=raw.cell,
+        summary=raw.summary.model_dump(exclude_unset=True),
+        items=raw.items,
+        window_losses={text: np.array(losses, dtype=np.float64) for text, losses in raw.window_losses.items()},
+        losses=[{name: np.nan if v is None else v for name, v in row.items()} for row in raw.block_losses],
+        bits_per_weight=made.bits_per_weight,
+        wall_seconds=made.wall_seconds + scored.wall_seconds,
+        peak_host_bytes=max(record.peak_memory_bytes["host"] for record in (made, scored)),
         records=records,
     )

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from bench.analysis.compare import changed_answers, compared, recovered_by
 from bench.analysis.recovery import Array, Interval
 from bench.analysis.results import CellResult
@@ -39,7 +37,7 @@ def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> di
     """
     result, recovered = results[key], recovered_by(params, results, (key,))
     return result.summary | {
-        "window_losses": {text: _window_means(losses) for text, losses in result.token_losses.items()},
+        "window_losses": {text: _window_means(losses) for text, losses in result.window_losses.items()},
         "mean_accuracy": result.mean_accuracy,
         "mean_margin": result.mean_margin,
         "bits_per_weight": result.bits_per_weight,
@@ -49,8 +47,8 @@ def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> di
 
 
 def _window_means(losses: Array) -> list[float | None]:
-    """Return each window's mean; None where it is not finite, which JSON cannot express."""
-    return [mean if math.isfinite(mean) else None for mean in losses.mean(axis=1, dtype=np.float64).tolist()]
+    """Return the means; None where it is not finite, which JSON cannot express."""
+    return [mean if math.isfinite(mean) else None for mean in losses.tolist()]
 
 
 def quality_csv(params: Params, rows: list[Row]) -> str:

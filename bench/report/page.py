@@ -32,7 +32,8 @@ def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image])
         *_retried(measured),
         "Made by `python -m bench run`. All files are in this page's folder. The unrounded numbers of every cell are"
         " in `cells.json`, those of every row in `metrics.json`. Commit, versions and machine are in"
-        " `provenance.json`.",
+        " `provenance.json`. `raw/` holds what was measured, item by item; `python -m bench report` makes everything"
+        " else from it.",
     ]
 
 
@@ -54,7 +55,8 @@ def _what_is_measured(measured: Measured) -> str:
     first = next(iter(measured.results.values()), None)
     n_items = f", {sum(task['n_items'] for task in first.summary['tasks'].values()):,} items" if first else ""
     limit = f" (the first {protocol.limit} of each)" if protocol.limit else ""
-    n_tokens = f"over {sum(t.size for t in first.token_losses.values()):,} tokens " if first else ""
+    per_window = protocol.perplexity.seq_len - 1  # tokens with a loss: the first of a window has none
+    n_tokens = f"over {per_window * sum(map(len, first.window_losses.values())):,} tokens " if first else ""
     return (
         f"{len(protocol.tasks)} tasks{n_items}{limit}, 0-shot `acc` in %. Perplexity {n_tokens}in windows of"
         f" {protocol.perplexity.seq_len}. The margin is the log-likelihood of the right choice minus that of the best"

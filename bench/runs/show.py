@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+from bench.analysis.current import Record, difference, is_current
 from bench.config.params import Params
 from bench.preflight.words import few
 from bench.report.sections import EFFECT, QUALITY, RECOVERED
-from bench.runs.current import Record, is_current
 from bench.store.checksums import SUMS, check
 from bench.store.files import read_json
 from bench.store.paths import PAGE, PROVENANCE, TABLE, result_folder
+from bench.store.raw import raw_file, read_raw
 from swq.errors import UserError
 
 MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
@@ -34,7 +35,9 @@ def show(params: Params) -> str:
         title, _, body = section.partition("\n")
         if title in SHOWN:
             parts += [title, *(table.rstrip() for table in MARKDOWN_TABLE.findall(body))]
-    stale = outdated(params)
+    stale, waiting = outdated(params)
+    if waiting:
+        parts.append(f"note: `python -m bench report` adds what has come since: {few(waiting, 3)}")
     if stale:
         parts.append(
             f"note: these tables are older than params.yaml; `python -m bench run` runs again: {few(stale, 3)}"
@@ -42,9 +45,17 @@ def show(params: Params) -> str:
     return "\n\n".join([*parts, f"How to read them: docs/reading-a-report.md. Everything else: {folder / PAGE}"])
 
 
-def outdated(params: Params) -> list[str]:
-    """Return the cells whose numbers in the report were not made and scored with the current params.yaml."""
+def outdated(params: Params) -> tuple[list[str], list[str]]:
+    """Return the cells whose numbers in the report are not those of the current params.yaml: those that have to be run,
+    and those that are done, because a raw file has come since."""
     records = read_json(result_folder(params.suite) / PROVENANCE)
     missing: dict[str, Record] = {"reconstruct": {}, "score": {}}
     found = {key: records.get(key, missing) for key in params.cells}
-    return [key for key, of in found.items() if not is_current(params, key, of["reconstruct"], of["score"])]
+    left = [key for key, of in found.items() if not is_current(params, key, of["reconstruct"], of["score"])]
+    done = [key for key in left if _is_done(params, key)]
+    return [key for key in left if key not in done], done
+
+
+def _is_done(params: Params, key: str) -> bool:
+    path = raw_file(params.suite, key)
+    return path.is_file() and difference(params, key, read_raw(path)) is None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bench.analysis.current import is_current
 from bench.config.params import Params
 from bench.preflight.cost import cost
 from bench.preflight.seconds import CPU, Rates
 from bench.preflight.shapes import shapes_of
-from bench.runs.current import is_current
 from bench.store.files import read_mapping
 from bench.store.paths import RECORD, artefact_folder, score_folder
 from bench.store.progress import Progress

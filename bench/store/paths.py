@@ -10,6 +10,7 @@ LOCKS = Path(".locks")  # of processes that must not run at once
 FAILURES = Path(".failures")  # one file per failed stage, read at the end of a run that keeps going
 LOGS = Path(".logs")  # what other libraries print, one file per stage
 PROGRESS = Path(".logs/progress")  # how far each stage is, one file per stage
+REPLACED = Path(".replaced")  # raw files whose cells were measured again, one folder per suite
 
 RECORD = "record.json"  # beside a stage's outputs: where they came from and what they cost
 MODEL = "model.json"  # in a model's folder
@@ -73,3 +74,8 @@ def token_divergences_file(scores: Path, text: str) -> Path:
 
 def result_folder(suite: str) -> Path:
     return Path("results") / suite
+
+
+def raw_folder(suite: str) -> Path:
+    """Return where a suite's raw files lie, one a cell: what its results are made from."""
+    return result_folder(suite) / "raw"

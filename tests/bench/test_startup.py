@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "estimate": (("bench.preflight.estimate",), set()),
     "run": (("bench.preflight.check", "bench.runs.run", "bench.runs.show", "bench.runs.console"), set()),
     "show": (("bench.runs.show",), set()),
+    "import": (("bench.runs.import_raw",), set()),
     "verify": (("bench.published.verify",), set()),
     "published": (("bench.published.contradictions",), set()),
     "validate": (("bench.stages.validate",), set()),

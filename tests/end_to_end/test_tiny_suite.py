@@ -61,7 +61,11 @@ def test_results_hold_every_cell(project: Project) -> None:
         *(f"{table}.{form}" for table in ("quality", "recovered", "changed") for form in ("csv", "tex")),
         *(f"{plot}.{form}" for plot in ("recovered", "bits", "losses") for form in ("png", "svg")),
     }
-    optional = {f"{table}.tex" for table in TABLES} | {f"{plot}.{form}" for plot in PLOTS for form in ("png", "svg")}
+    raw = {path.name for path in (results / "raw").iterdir()}
+    assert raw == {f"{key}.json.xz" for key in tiny_suite.params()["cells"]}
+    optional = (
+        {"raw"} | {f"{table}.tex" for table in TABLES} | {f"{plot}.{form}" for plot in PLOTS for form in ("png", "svg")}
+    )
     assert required <= {path.name for path in results.iterdir()} <= required | optional
     table = (results / "table.md").read_text()
     assert all(
@@ -176,6 +180,44 @@ def test_inputs_and_results_are_byte_identical(project: Project) -> None:
     done = project.cold_together(*lines)
     assert done.returncode == 0, done.stderr
     assert contents() == before and "results/tiny/table.md" in before
+
+
+def test_raw_files_alone_make_the_same_report(project: Project) -> None:
+    """What a fresh clone has: params.yaml, conf/ and results/, but no data, artefacts or scores."""
+    aside = [project.folder / name for name in ("data", "artefacts", "scores")]
+    results = project.folder / "results/tiny"
+
+    def contents() -> dict[str, bytes]:
+        return {str(path.relative_to(results)): path.read_bytes() for path in results.rglob("*") if path.is_file()}
+
+    project.repro()
+    before = contents()
+    for path in aside:
+        path.rename(path.with_suffix(".aside"))
+    for path in results.iterdir():
+        if path.name != "raw":
+            path.unlink()
+    try:
+        done = project.bench("report")
+        assert done.returncode == 0, done.stderr
+        assert contents() == before and "raw/tiny-fp.json.xz" in before and "report.html" in before
+        again = project.bench("run", "--missing")
+        assert again.returncode == 0 and again.stdout.startswith("every cell has its raw file"), again.stderr
+        assert "note" not in project.bench("show").stdout
+    finally:
+        for path in aside:
+            path.with_suffix(".aside").rename(path)
+
+
+def test_only_cells_without_a_raw_file_are_run_if_asked(project: Project) -> None:
+    """Its scores are here, so that DVC skips it, and the report makes the same file again."""
+    project.repro()
+    path = project.folder / "results/tiny/raw/tiny-rtn.json.xz"
+    before = path.read_bytes()
+    path.unlink()
+    done = project.bench("run", "--missing")
+    assert done.returncode == 0 and "1 of 5 cells: tiny-rtn\n" in done.stdout, done.stdout + done.stderr
+    assert path.read_bytes() == before
 
 
 def stale(project: Project) -> set[str]:

@@ -42,7 +42,7 @@ from tests.fuzz.tiny_project import CALIBRATION, CELL, SWEPT, WHEEL, Tiny, run
 
 pytestmark = pytest.mark.slow
 
-ALL = 130  # examples of the short form
+ALL = 142  # examples of the short form
 OUTCOMES: Counter[str] = Counter()
 
 STAGE = f"reconstruct@{CELL}"
@@ -94,6 +94,23 @@ def test_report(tiny: Tiny, data: st.DataObject) -> None:
     """Also a record or a list of checksums that is lost: the cell must not look like one that was never run."""
     tiny.damaged(data, "scores/*/**/*", "artefacts/*/record.json", "artefacts/*/losses.csv", "artefacts/*/SHA256SUMS")
     use("report", lambda: report(tiny.params), lambda _: tiny.same(*REPORTED))
+
+
+@fuzz(12, ALL)
+@given(data=st.data())
+def test_report_from_raw_files(tiny: Tiny, data: st.DataObject) -> None:
+    """Nothing else is there; a file that is gone is a cell that was not run, and the report says so."""
+    name = tiny.damaged(data, "results/tiny/raw/*")
+    for folder in ("scores", "artefacts"):
+        shutil.rmtree(folder)
+
+    def check(said: str) -> None:
+        if (tiny.folder / name).exists():
+            tiny.same(*REPORTED)
+        else:
+            assert said.endswith("(1 of 4 cells were not run)")
+
+    use("raw files", lambda: report(tiny.params), check)
 
 
 @fuzz(6, ALL)

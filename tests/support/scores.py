@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
@@ -22,6 +23,7 @@ def write_scores(
     perplexity: float = 2.0,
     text: str = "perplexity",
     protocol: str = "p",
+    model: str = "m",
 ) -> None:
     """Write what a report reads of a cell, over what is there."""
     scores, artefacts, items = score_folder(key), artefact_folder(key), list(items)
@@ -32,10 +34,11 @@ def write_scores(
         task: {"acc": fmean(i.correct for i in own), "margin": fmean(i.margin for i in own), "n_items": len(own)}
         for task, own in by_task.items()
     }
-    summary = {"protocol_sha256": protocol, "perplexity": {text: perplexity}, "diverged": False, "tasks": tasks}
+    hashes = {"protocol_sha256": protocol, "model_sha256": model}
+    summary = hashes | {"perplexity": {text: perplexity}, "diverged": False, "tasks": tasks}
     write_json(scores / "summary.json", summary)
     write_items(scores / "items.jsonl", items)
-    np.save(scores / f"token_losses/{text}.npy", np.ones((1, 4), dtype=np.float32))
+    np.save(scores / f"token_losses/{text}.npy", np.full((1, 4), math.log(perplexity), dtype=np.float32))
     (artefacts / "losses.csv").write_text("block,epoch,loss\n")
     cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
     write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
@@ -49,6 +52,13 @@ def change_summary(key: str, **changes: Any) -> None:
     """Give a cell's scores another summary."""
     path = score_folder(key) / "summary.json"
     write_json(path, read_json(path) | changes)
+    seal(path.parent)
+
+
+def note_resumed(key: str, seconds: float, wall_seconds: float) -> None:
+    """Write down that scoring a cell was stopped and continued, and how long it took."""
+    path = score_folder(key) / "record.json"
+    write_json(path, read_json(path) | {"resumed_seconds": seconds, "wall_seconds": wall_seconds})
     seal(path.parent)
 
 

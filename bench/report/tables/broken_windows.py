@@ -34,8 +34,8 @@ def broken_windows_table(measured: Measured) -> Table:
             if reference is None or reference.diverged or result.diverged:
                 continue
             seed = str(params.cells[result.key].seed)
-            for text, losses in result.token_losses.items():
-                broken = is_broken(losses, reference.token_losses[text])
+            for text, losses in result.window_losses.items():
+                broken = is_broken(losses, reference.window_losses[text])
                 if broken.any():
                     numbers = ", ".join(str(place + 1) for place in np.flatnonzero(broken))
                     values = map(_perplexity, (losses, losses[broken], losses[~broken]))
@@ -45,7 +45,7 @@ def broken_windows_table(measured: Measured) -> Table:
 
 
 def _perplexity(losses: Array) -> str:
-    mean = losses.mean(dtype=np.float64)
+    mean = losses.mean()  # windows are of one length
     return f"{math.exp(mean):,.2f}" if mean < LARGEST else f"exp({mean:.0f})"
 
 

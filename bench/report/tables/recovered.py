@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import median
 
 from bench.analysis.compare import MEASURES
 from bench.analysis.recovery import LEVEL, MIN_SEEDS
-from bench.analysis.rows import Measured
+from bench.analysis.rows import Measured, Row
 from bench.render.table import Table
 from bench.report.sections import RECOVERED, TableView
 from bench.report.tables.columns import NOT_RUN, Naming, seeds_compared, show_share
 
+RESUMED = "*"
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
 
 
@@ -24,7 +25,7 @@ def recovery_table(measured: Measured) -> Table:
             bits = row.results[0].bits_per_weight
             cells = [
                 *(show_share(row.recovered, measure) if row.recovered else "" for measure in MEASURES),
-                f"{fmean(result.wall_seconds for result in row.results) / 60:.1f}",
+                _minutes(row),
                 f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
                 f"{bits:.3f}" if bits else DTYPE_BITS[measured.params.protocol.dtype],
             ]
@@ -32,6 +33,13 @@ def recovery_table(measured: Measured) -> Table:
     shares_of = [f"of {measure.replace('_', '-')}" for measure in MEASURES]
     headers = [*naming.headers, "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
     return Table(body, headers, left=len(naming.headers) + 1)
+
+
+def _minutes(row: Row) -> str:
+    """Return the median over cells that ran in one go, if there are any, and mark the row if not all did."""
+    whole = [result.wall_seconds for result in row.results if not result.resumed]
+    minutes = f"{median(whole or [result.wall_seconds for result in row.results]) / 60:.1f}"
+    return minutes if len(whole) == len(row.results) else f"{minutes} {RESUMED}"
 
 
 def what_a_share_is(measured: Measured) -> str:
@@ -47,8 +55,9 @@ def what_a_share_is(measured: Measured) -> str:
         f" The brackets hold its {LEVEL:.0%} interval (Fieller's, paired over items). {over}"
         " 'n/a' means that there is no share: the base has not clearly lost anything on these items, or too few items"
         " differ from the base. The difference from the base is shown instead, with its interval."
-        " Minutes are the mean over a row's cells. Bits are those stored per weight of the quantized linears;"
-        " embeddings and norms are not quantized and are not counted."
+        f" Minutes are the median over a row's cells that ran in one go; {RESUMED} marks a row of which a cell was"
+        " stopped and continued. Bits are those stored per weight of the quantized linears; embeddings and norms are"
+        " not quantized and are not counted."
     )
 
 

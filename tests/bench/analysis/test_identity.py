@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench.analysis.collect import collect
 from bench.analysis.results import load_results
 from bench.config.params import Params, load_params
 from bench.store.items import Item
@@ -44,6 +45,7 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     params = read()
     for key in params.cells:
         scores.write_scores(params, key, [Item("piqa", 0, "h", 0, (-1.0, -2.0))])
+    collect(params)
     monkeypatch.setitem(METHODS, "omniquant", LATER)
     return params
 

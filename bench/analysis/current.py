@@ -1,0 +1,45 @@
+"""Whether what was measured of a cell belongs to the current params.yaml, and in what it differs if not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bench.config.params import Params
+from bench.config.strict import shown
+from bench.store.raw import RawCell
+
+Record = dict[str, Any]
+
+
+def is_current(params: Params, key: str, made: Record, scored: Record) -> bool:
+    """Compare the records of a cell's reconstruction and scoring with params.yaml."""
+    return bool(made.get("identity") == params.identity(key) and scored.get("scored_with") == params.scored_with())
+
+
+def difference(params: Params, key: str, raw: RawCell) -> str | None:
+    """Name the first thing in which a raw file differs from cell `key` of params.yaml; None if it is that cell's.
+
+    Machine, versions and cost are no part of what a cell is. A plan that a suite is bound to belongs here too, beside
+    model, recipe, calibration and protocol.
+    """
+    made, scored = raw.records.reconstruct.made_with, raw.records.score.scored_with
+    for theirs, ours in ((made, params.made_with(key)), (scored, params.scored_with())):
+        for name in dict.fromkeys((*ours, *theirs)):
+            if theirs.get(name) != ours.get(name):
+                place, given, wanted = next(_leaves(name, theirs.get(name), ours.get(name)))
+                return f"another {name}: {place} is {_shown(given)}, and params.yaml has {_shown(wanted)}"
+    return None
+
+
+def _leaves(place: str, theirs: Any, ours: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the places in which two values differ, with what each holds there."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in dict.fromkeys((*ours, *theirs)):
+            yield from _leaves(f"{place}.{name}", theirs.get(name), ours.get(name))
+    elif theirs != ours:
+        yield place, theirs, ours
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else shown(value)
