@@ -272,6 +272,12 @@ def reconstruct(key: Key) -> None:
 
 
 @app.command()
+def compare(key: Key) -> None:
+    """Count the codes in which a cell differs from its base."""
+    _run_stage("compare", "compare", "cells", key)
+
+
+@app.command()
 def score(key: Key) -> None:
     """Score a cell on tasks and text."""
     _run_stage("score", "score", "cells", key)

@@ -32,6 +32,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "calibrate": ("bench.stages.calibrate", TOKENIZER),
     "verify": ("bench.published.verify", "pass"),
     "estimate": ("bench.preflight.estimate", "pass"),
+    "compare": ("bench.stages.compare", "pass"),
     "report": ("bench.stages.report", "pass"),
     "train-model": ("bench.stages.train, bench.stages.small_opt", "from transformers import OPTForCausalLM"),
     "reconstruct": ("bench.stages.reconstruct", f"from lightning.fabric import Fabric; {MODEL}"),

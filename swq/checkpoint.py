@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from swq.errors import UserError
-from swq.models.weights import Weights
 from swq.quant.affine import QuantizedWeight
 from swq.quant.packing import pack, unpack
 from swq.quant.scheme import Scheme
 from swq.tensor_file import OnDisk, open_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from swq.models.weights import Weights
 
 FORMAT = "swq-packed"
 VERSION = 3

@@ -15,16 +15,19 @@ import numpy as np
 from bench.analysis.current import is_current
 from bench.config.params import Params
 from bench.store.checksums import SUMS, check
-from bench.store.files import read_json
+from bench.store.files import read_json, read_mapping
 from bench.store.items import read_items
 from bench.store.paths import (
+    DIFFERENCE,
     ITEMS,
     LOSSES,
+    QUANTIZED,
     RECORD,
     REPLACED,
     SUMMARY,
     artefact_folder,
     score_folder,
+    token_divergences_file,
     token_losses_file,
 )
 from bench.store.raw import SUFFIX, raw_file, text_in, text_of, write_raw
@@ -102,13 +105,36 @@ def _measured(params: Params, key: str) -> dict[str, Any] | None:
         "records": {"reconstruct": made, "score": scored},
         "summary": summary,
         "window_losses": {name: _window_means(path) for name, path in token_losses.items()},
+        **_divergences(scores, summary),
+        **_difference(artefacts),
         "block_losses": _block_losses(artefacts / LOSSES),
         "items": [asdict(item) for item in read_items(scores / ITEMS)],
     }
 
 
+def _divergences(scores: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return each window's mean divergence from full precision, if the protocol asks for it."""
+    files = {name: token_divergences_file(scores, name) for name in summary.get("divergence", {})}
+    check(scores, [str(path.relative_to(scores)) for path in files.values()])
+    return {"window_divergences": {name: _window_means(path) for name, path in files.items()}} if files else {}
+
+
+def _difference(artefacts: Path) -> dict[str, Any]:
+    """Return the codes that differ from the base's, if they were counted for the artefacts that are here."""
+    if not (artefacts / DIFFERENCE).exists():
+        return {}
+    found = read_mapping(artefacts / DIFFERENCE)
+    try:
+        hashes = found.pop("artefacts")
+        if any(check(artefact_folder(cell), [])[QUANTIZED] != sha for cell, sha in hashes.items()):
+            return {}  # one of them was made again since
+    except (KeyError, AttributeError, UserError):
+        return {}
+    return {"difference": found}
+
+
 def _window_means(path: Path) -> list[float | None]:
-    """Return each window's mean over its tokens, from (n_windows, seq_len - 1) float32 losses."""
+    """Return each window's mean over its tokens, from (n_windows, seq_len - 1) float32 values."""
     return [_finite(mean) for mean in np.load(path).mean(axis=1, dtype=np.float64).tolist()]
 
 

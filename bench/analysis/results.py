@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -16,10 +16,24 @@ from bench.store.items import Item
 from bench.store.raw import RawCell, raw_file, read_raw
 from swq.errors import UserError
 
+# Of a scored document, by the measure's name; higher is better.
+OF_ITEM: dict[str, Callable[[Item], float]] = {
+    "accuracy": lambda item: float(item.correct),
+    "margin": lambda item: item.margin,
+    "log_probability": lambda item: item.log_probability,
+}
+
 
 @dataclass(frozen=True)
 class CellResult:
-    """Everything measured about one cell. `window_losses` are (n_windows,) means in nats per token, by text."""
+    """Everything measured about one cell.
+
+    Attributes:
+        window_losses: (n_windows,) means in nats per token, by text.
+        window_divergences: the same of the KL divergence from full precision, on the windows on which it was measured.
+        different_codes: share of the codes that are not its base's; None if they were not counted.
+        losses: of every epoch of every block.
+    """
 
     key: str
     summary: dict[str, Any]
@@ -30,6 +44,8 @@ class CellResult:
     wall_seconds: float
     peak_host_bytes: int
     records: dict[str, Any]
+    window_divergences: dict[str, Array] = field(default_factory=dict)
+    different_codes: float | None = None
 
     @property
     def diverged(self) -> bool:
@@ -68,7 +84,9 @@ class CellResult:
         """
         if name == "log_perplexity":
             return [-losses for losses in self.window_losses.values()]
-        pick = (lambda item: float(item.correct)) if name == "accuracy" else (lambda item: item.margin)
+        if name == "divergence":
+            return [-divergences for divergences in self.window_divergences.values()]
+        pick = OF_ITEM[name]
         return [np.array([pick(i) for i in self.items if i.task == task]) for task in self.summary["tasks"]]
 
 
@@ -109,6 +127,10 @@ def _check_one(what: str, results: Iterable[CellResult], name: str) -> None:
         raise UserError(f"these cells {what} and cannot share a table: {said}")
 
 
+def _arrays(windows: Mapping[str, Sequence[float | None]]) -> dict[str, Array]:
+    return {text: np.array(values, dtype=np.float64) for text, values in windows.items()}
+
+
 def _result(raw: RawCell) -> CellResult:
     records = raw.records.model_dump(exclude_unset=True)
     made, scored = raw.records.reconstruct, raw.records.score
@@ -116,7 +138,9 @@ def _result(raw: RawCell) -> CellResult:
         key=raw.cell,
         summary=raw.summary.model_dump(exclude_unset=True),
         items=raw.items,
-        window_losses={text: np.array(losses, dtype=np.float64) for text, losses in raw.window_losses.items()},
+        window_losses=_arrays(raw.window_losses),
+        window_divergences=_arrays(raw.window_divergences),
+        different_codes=raw.difference.share if raw.difference else None,
         losses=[{name: np.nan if v is None else v for name, v in row.items()} for row in raw.block_losses],
         bits_per_weight=made.bits_per_weight,
         wall_seconds=made.wall_seconds + scored.wall_seconds,

@@ -72,6 +72,14 @@ class Row:
     def mean_margin(self) -> Spread | None:
         return self._spread(lambda result: result.mean_margin)
 
+    def divergence(self, text: str) -> Spread | None:
+        """Return the mean KL divergence from full precision on a text, in nats a token; None as `perplexity`."""
+        return self._spread(lambda result: result.summary["divergence"][text])
+
+    def different_codes(self) -> Spread | None:
+        """Return the share of codes that are not the base's; None if they were not counted for every seed."""
+        return self._spread(lambda result: result.different_codes)
+
     def _spread(self, of: Callable[[CellResult], float | None]) -> Spread | None:
         values = [of(result) for result in self.results]
         finite = [value for value in values if value is not None]

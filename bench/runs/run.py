@@ -17,7 +17,7 @@ from bench.runs.leftovers import clear_up, keep_lock
 from bench.runs.state import RunState
 from bench.runs.time_left import show_seconds
 from bench.store.failures import failures, forget_failures
-from bench.store.paths import PAGE, result_folder
+from bench.store.paths import PAGE, QUANTIZED, artefact_folder, result_folder
 from bench.store.stage_output import NOTE
 from bench.store.sweep import sweep
 from swq.errors import UserError
@@ -48,6 +48,9 @@ def run(params: Params, keys: list[str], jobs: int, console: Console) -> str:
             broken = _watch(Dvc("dvc", arguments, state.listener(), {}), state, console)
         for folder in ("artefacts", "scores"):  # the report depends on them, whether a cell was run or not
             Path(folder).mkdir(exist_ok=True)
+        if compared := [f"compare@{key}" for key, base in params.report.baselines.items() if _are_made(key, base)]:
+            arguments = ["repro", "--single-item", *compared]
+            broken += _watch(Dvc("dvc-compare", arguments, state.listener(), {}), state, console)
         # Alone: the report depends on the folders of all cells, so that DVC would run them all first.
         arguments = ["repro", "--single-item", f"report@{params.suite}"]
         broken += _watch(Dvc("dvc-report", arguments, state.listener(), {}), state, console)
@@ -59,6 +62,10 @@ def run(params: Params, keys: list[str], jobs: int, console: Console) -> str:
         raise UserError("; ".join(notes) or f"dvc could not run the cells: {broken[0].reason()} (see {broken[0].log})")
     page = result_folder(params.suite) / PAGE
     return f"done in {show_seconds(time.monotonic() - began)}; the report is {page}"
+
+
+def _are_made(*keys: str) -> bool:
+    return all((artefact_folder(key) / QUANTIZED).exists() for key in keys)
 
 
 def _run_at_once(params: Params, keys: list[str], jobs: int, state: RunState, console: Console) -> list[Dvc]:

@@ -18,6 +18,7 @@ VERBS = {
     "train-model": "training model",
     "fetch-corpus": "fetching corpus",
     "calibrate": "calibrating",
+    "compare": "comparing codes of",
     "report": "rendering the report of",
 }
 

@@ -18,6 +18,7 @@ MANIFEST = "manifest.json"  # in a corpus's folder
 QUANTIZED = "quantized.safetensors"  # in a cell's artefacts
 LEARNED = "learned.safetensors"
 LOSSES = "losses.csv"
+DIFFERENCE = "difference.json"  # from the base
 SUMMARY = "summary.json"  # in a cell's scores
 ITEMS = "items.jsonl"
 TABLE = "table.md"  # in a suite's results

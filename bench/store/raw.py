@@ -29,6 +29,7 @@ NEAR = 1e-6  # as a share: what rounding can explain
 MOST = 709.0  # nats a token; exp of more overflows
 
 Numbers = dict[str, float | None]  # None: not finite
+Windows = Annotated[list[float | None], Field(min_length=1)]
 
 
 class _Part(BaseModel):
@@ -75,12 +76,25 @@ class TaskMeans(_Part):
     n_items: int
 
 
+class Difference(_Part):
+    """The codes in which an artefact differs from its base's."""
+
+    base: str
+    n_weights: int = Field(gt=0)
+    different_codes: int = Field(ge=0)
+
+    @property
+    def share(self) -> float:
+        return self.different_codes / self.n_weights
+
+
 class Summary(_Part):
     """Means over items and windows; None where the cell diverged."""
 
     protocol_sha256: str
     model_sha256: str
     perplexity: Numbers
+    divergence: Numbers = Field(default_factory=dict)
     diverged: bool
     tasks: dict[str, TaskMeans]
 
@@ -94,6 +108,8 @@ class RawCell(_Part):
         records: of its reconstruction and its scoring. `made_with` and `scored_with` are its whole configuration.
         summary: means, and SHA-256 of the model and of the protocol's data.
         window_losses: of each text, each window's mean loss in nats per token, in float64.
+        window_divergences: the same of the KL divergence from full precision, on the windows on which it was measured.
+        difference: the codes that are not its base's; None if it has no base, or they were not counted.
         block_losses: a mapping of means for every epoch of every block, as losses.csv has them; a share of the gradient
             is missing where it was not measured.
         items: the scored documents.
@@ -106,7 +122,9 @@ class RawCell(_Part):
     cell: str
     records: Records
     summary: Summary
-    window_losses: dict[str, Annotated[list[float | None], Field(min_length=1)]]
+    window_losses: dict[str, Windows]
+    window_divergences: dict[str, Windows] = Field(default_factory=dict)
+    difference: Difference | None = None
     block_losses: list[Numbers]
     items: list[Item]
 
@@ -125,6 +143,7 @@ class RawCell(_Part):
             losses = [math.inf if loss is None else loss for loss in self.window_losses[text]]
             if perplexity is not None:
                 _near(f"perplexity.{text}", perplexity, math.exp(min(fmean(losses), MOST)), f"window_losses.{text}")
+        _same("divergences", summary.divergence, self.window_divergences)
         for task, means in summary.tasks.items():
             own = [item for item in self.items if item.task == task]
             _near(f"tasks.{task}.n_items", means.n_items, len(own), "items")

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         {"datasets", "pandas"},
     ),
     "calibrate": (("bench.stages.calibrate",), TORCH),
+    "compare": (("bench.stages.compare",), TORCH),
     "report": (("bench.stages.report",), {"matplotlib"}),
     "score": (
         ("bench.stages.score", "bench.scoring.harness", "bench.scoring.model", "bench.scoring.perplexity"),

@@ -23,7 +23,7 @@ from tests.support import tiny_suite
 from tests.support.project import Project, copy_project, ran
 from tests.support.warm_python import warm_python
 
-STAGES = ("validate", "fetch-model", "fetch-corpus", "calibrate", "reconstruct", "score", "report")
+STAGES = ("validate", "fetch-model", "fetch-corpus", "calibrate", "reconstruct", "compare", "score", "report")
 
 
 @pytest.fixture(scope="module")
