@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -22,8 +22,9 @@ def write_scores(
     perplexity: float = 2.0,
     text: str = "perplexity",
     protocol: str = "p",
+    windows: Sequence[float] = (1.0,),
 ) -> None:
-    """Write what a report reads of a cell, over what is there."""
+    """Write what a report reads of a cell, over what is there; `windows` are each window's mean loss, in nats."""
     scores, artefacts, items = score_folder(key), artefact_folder(key), list(items)
     (scores / "token_losses").mkdir(parents=True, exist_ok=True)
     artefacts.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,7 @@ def write_scores(
     summary = {"protocol_sha256": protocol, "perplexity": {text: perplexity}, "diverged": False, "tasks": tasks}
     write_json(scores / "summary.json", summary)
     write_items(scores / "items.jsonl", items)
-    np.save(scores / f"token_losses/{text}.npy", np.ones((1, 4), dtype=np.float32))
+    np.save(scores / f"token_losses/{text}.npy", np.repeat(np.array([windows], dtype=np.float32).T, 4, axis=1))
     (artefacts / "losses.csv").write_text("block,epoch,loss\n")
     cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
     write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})
