@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.analysis.median_windows import median_recovery, n_collapsed
 from bench.analysis.recovery import McNemar, Recovery, Stratum, mcnemar, recovery
 from bench.analysis.results import CellResult
 from bench.config.params import Params
@@ -26,7 +27,16 @@ def recovered_by(params: Params, results: dict[str, CellResult], keys: SeedGroup
     reference, pairs = full_precision(params, results, keys), compared(params, results, keys)
     if reference is None or not pairs:
         return None
-    return {name: recovery(strata(reference, pairs, name)) for name in MEASURES}
+    return {name: recovered(strata(reference, pairs, name), name) for name in MEASURES}
+
+
+def recovered(items: list[Stratum], measure: str, n: int = 1) -> Recovery:
+    """Return what is recovered in a measure; `n` of the intervals hold together.
+
+    Of log-perplexity it is by medians over windows where some of them collapse: no interval of the mean holds then.
+    """
+    by_medians = measure == "log_perplexity" and n_collapsed(items)
+    return median_recovery(items, n) if by_medians else recovery(items, n)
 
 
 def full_precision(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> CellResult | None:

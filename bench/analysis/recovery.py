@@ -80,6 +80,7 @@ class Recovery:
         withheld: why there is no share; None where there is one.
         n_items: items of all strata.
         n_seeds: seeds; below MIN_SEEDS the intervals are conditional on these.
+        medians: whether all of this is by medians over windows, because some collapse.
     """
 
     lost: Interval
@@ -88,6 +89,7 @@ class Recovery:
     withheld: str | None
     n_items: int
     n_seeds: int
+    medians: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def recovery(strata: list[Stratum], n: int = 1) -> Recovery:
     moments, level = _moments(strata), together(n)
     gained, lost = (float(value) for value in moments.means)
     share = _fieller(moments, level)
-    withheld = _too_few(strata) or (None if share else NOTHING_LOST)
+    withheld = too_few(strata) or (None if share else NOTHING_LOST)
     return Recovery(
         lost=_interval(lost, *moments.variance(np.array([0.0, 1.0])), level),
         gained=_interval(gained, *moments.variance(np.array([1.0, 0.0])), level),
@@ -175,7 +177,7 @@ def mcnemar(gained: Array) -> McNemar:
     return McNemar(better, worse, float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0)
 
 
-def _too_few(strata: list[Stratum]) -> str | None:
+def too_few(strata: list[Stratum]) -> str | None:
     """Say why these items are too few for an interval to mean anything; None if they are enough."""
     sizes = [len(stratum.reference) for stratum in strata]
     if min(sizes) < 2:  # its variance is unknown

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.analysis.recovery import NOTHING_LOST, p_of_gain, recovery, together
+from bench.analysis.compare import recovered
+from bench.analysis.median_windows import n_collapsed
+from bench.analysis.recovery import NOTHING_LOST, p_of_gain
 from bench.published.claims import Verdict, judge_consistency, judge_direction, with_seeds
 from bench.published.findings import EVERY, MISMATCH, Finding, ends, told
-from bench.published.median_windows import median_gain, n_collapsed
 from bench.published.pooled import holm
 from bench.published.settings import Setting
 
@@ -38,12 +39,12 @@ def _judged(name: str, setting: Setting, n_broken: int, n: int, p: float | None)
     if not setting.strata:
         return replace(found, verdict=MISMATCH if wrong else "not run", why=told(wrong))
     strata = list(setting.strata)
-    recovered = recovery(strata)
-    withheld = None if recovered.withheld == NOTHING_LOST else recovered.withheld
-    single, wide = (median_gain(strata, together(m)) if n_broken else recovery(strata, m).gained for m in (1, n))
+    recovery = recovered(strata, "log_perplexity")
+    withheld = None if recovery.withheld == NOTHING_LOST else recovery.withheld
+    single, wide = recovery.gained, recovered(strata, "log_perplexity", n).gained
     said: Verdict = "withheld" if withheld else judge_direction(single.low, single.high)
     again: Verdict = "withheld" if withheld else judge_direction(wide.low, wide.high)
-    verdict, reading = (MISMATCH, None) if wrong else with_seeds(said, recovered.n_seeds)
+    verdict, reading = (MISMATCH, None) if wrong else with_seeds(said, recovery.n_seeds)
     median = f"median over windows, {n_broken} of which collapse" if n_broken else None
     return replace(
         found,
@@ -53,8 +54,8 @@ def _judged(name: str, setting: Setting, n_broken: int, n: int, p: float | None)
         corrected=(wide.low, wide.high) if setting.enough and not withheld else None,
         corrected_verdict=(MISMATCH if wrong else again) if setting.enough else None,
         p=p,
-        n_items=recovered.n_items,
-        why=told(wrong, withheld, median, n_seeds=recovered.n_seeds),
+        n_items=recovery.n_items,
+        why=told(wrong, withheld, median, n_seeds=recovery.n_seeds),
     )
 
 

@@ -9,7 +9,7 @@ from bench.analysis.recovery import LEVEL, MIN_SEEDS
 from bench.analysis.rows import Measured
 from bench.render.table import Table
 from bench.report.sections import RECOVERED, TableView
-from bench.report.tables.columns import NOT_RUN, Naming, seeds_compared, show_share
+from bench.report.tables.columns import NOT_RUN, Naming, by_medians, seeds_compared, show_share
 
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
 
@@ -48,7 +48,7 @@ def what_a_share_is(measured: Measured) -> str:
         " 'n/a' means that there is no share: the base has not clearly lost anything on these items, or too few items"
         " differ from the base. The difference from the base is shown instead, with its interval."
         " Minutes are the mean over a row's cells. Bits are those stored per weight of the quantized linears;"
-        " embeddings and norms are not quantized and are not counted."
+        " embeddings and norms are not quantized and are not counted." + by_medians(measured.rows)
     )
 
 

@@ -22,7 +22,17 @@ from scipy.optimize import brentq
 
 from bench.analysis.broken_windows import FAR
 from bench.analysis.crossing import around
-from bench.analysis.recovery import LEVEL, MIN_SEEDS, Array, Interval, Stratum
+from bench.analysis.recovery import (
+    LEVEL,
+    MIN_SEEDS,
+    NOTHING_LOST,
+    Array,
+    Interval,
+    Recovery,
+    Stratum,
+    together,
+    too_few,
+)
 
 TO_DEVIATION = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 
@@ -41,9 +51,20 @@ def _collapsed(stratum: Stratum) -> Array:
     return found
 
 
-def median_gain(strata: list[Stratum], level: float = LEVEL) -> Interval:
-    """Return what was gained, as the median over windows, with its interval."""
-    return _interval([stratum.contrasts()[0] for stratum in strata], level)
+def median_recovery(strata: list[Stratum], n: int = 1) -> Recovery:
+    """Return what was lost, gained and recovered by medians over windows; `n` of the intervals hold together."""
+    level, contrasts = together(n), [stratum.contrasts() for stratum in strata]
+    share = median_share(strata, level)
+    withheld = too_few(strata) or (None if share else NOTHING_LOST)
+    return Recovery(
+        lost=_interval([lost for _, lost in contrasts], level),
+        gained=_interval([gained for gained, _ in contrasts], level),
+        share=None if withheld else share,
+        withheld=withheld,
+        n_items=sum(len(stratum.reference) for stratum in strata),
+        n_seeds=len(strata[0].base),
+        medians=True,
+    )
 
 
 def median_share(strata: list[Stratum], level: float = LEVEL) -> Interval | None:
