@@ -172,8 +172,8 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
 ) -> None:
     """Compare the suite's results with the paper's claims. Exit status 0: all are supported or exceeded; 3: at least
-    one is still open; 4: at least one is contradicted, smaller than claimed, or measured under a different protocol;
-    1 and 2: a mistake in a file or on the command line."""
+    one is still open, below five seeds too; 4: at least one is contradicted or smaller than claimed; 5: none is, but at
+    least one was measured under a different protocol; 1 and 2: a mistake in a file or on the command line."""
     from bench.published import verify as claims
 
     findings, page, status = claims.verify(load_params())

@@ -109,7 +109,7 @@ def test_configuration_examples_are_valid(preset: str, example: str, monkeypatch
 
 
 def test_there_are_configuration_examples() -> None:
-    assert len(re.findall(EXAMPLE, PAGES["docs/configuration.md"])) == 7
+    assert len(re.findall(EXAMPLE, PAGES["docs/configuration.md"])) == 8
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/models.md"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.analysis.median_windows import median_recovery, n_collapsed
 from bench.analysis.recovery import McNemar, Recovery, Stratum, mcnemar, recovery
 from bench.analysis.results import CellResult
 from bench.config.params import Params
@@ -23,11 +24,25 @@ def recovered_by(params: Params, results: dict[str, CellResult], keys: SeedGroup
     Raises:
         UserError: cells were scored on different documents.
     """
-    reference = params.reference(keys[0])
-    pairs = compared(params, results, keys)
-    if reference is None or reference not in results or results[reference].diverged or not pairs:
+    reference, pairs = full_precision(params, results, keys), compared(params, results, keys)
+    if reference is None or not pairs:
         return None
-    return _compare(results[reference], pairs)
+    return {name: recovered(strata(reference, pairs, name), name) for name in MEASURES}
+
+
+def recovered(items: list[Stratum], measure: str, n: int = 1) -> Recovery:
+    """Return what is recovered in a measure; `n` of the intervals hold together.
+
+    Of log-perplexity it is by medians over windows where some of them collapse: no interval of the mean holds then.
+    """
+    by_medians = measure == "log_perplexity" and n_collapsed(items)
+    return median_recovery(items, n) if by_medians else recovery(items, n)
+
+
+def full_precision(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> CellResult | None:
+    """Return full precision's result of the cells' model; None if it was not run or diverged."""
+    result = results.get(params.reference(keys[0]) or "")
+    return None if result is None or result.diverged else result
 
 
 def compared(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> list[Pair]:
@@ -70,16 +85,16 @@ def _check_documents(results: list[CellResult]) -> None:
         raise UserError(f"these cells were scored on different documents and cannot be compared: {keys}")
 
 
-def _compare(reference: CellResult, pairs: list[Pair]) -> dict[str, Recovery]:
-    """Return what the second of each pair recovers of what the first lost, in every measure; a pair is a seed."""
+def strata(reference: CellResult, pairs: list[Pair], measure: str) -> list[Stratum]:
+    """Return a measure's items, one stratum per task or text; a pair is a seed.
+
+    Raises:
+        UserError: they were scored on different documents.
+    """
     _check_documents([reference, *(result for pair in pairs for result in pair)])
-
-    def strata(name: str) -> list[Stratum]:
-        whole = reference.measure(name)
-        bases, treated = ([result.measure(name) for result in side] for side in zip(*pairs, strict=True))
-        return [
-            Stratum(values, np.stack([b[place] for b in bases]), np.stack([t[place] for t in treated]))
-            for place, values in enumerate(whole)
-        ]
-
-    return {name: recovery(strata(name)) for name in MEASURES}
+    whole = reference.measure(measure)
+    bases, treated = ([result.measure(measure) for result in side] for side in zip(*pairs, strict=True))
+    return [
+        Stratum(values, np.stack([b[place] for b in bases]), np.stack([t[place] for t in treated]))
+        for place, values in enumerate(whole)
+    ]

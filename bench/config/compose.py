@@ -71,6 +71,8 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
         config["cells"] = expanded | _mapping(config, "cells")
         config["report"] = _mapping(config, "report")
         config["report"]["baselines"] = baselines | _mapping(config["report"], "baselines")
+    elif isinstance(config.get("report"), dict):
+        config["report"].setdefault("baselines", {})  # DVC asks for the key
     cells = config.get("cells")
     if isinstance(cells, dict):
         config["cells"] = {key: with_preset(key, cell) for key, cell in cells.items()}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from bench.analysis.recovery import MIN_SEEDS
 from bench.config.strict import Strict, mistake, read_section
 from bench.config.tasks import TASKS
 from swq.errors import one_of
@@ -20,6 +22,7 @@ Verdict = Literal[
     "larger than claimed",
     "contradicted",
     "inconclusive",
+    "provisional",
     "withheld",
     "not run",
     "protocol mismatch",
@@ -51,16 +54,37 @@ class Claim(Strict):
         return self
 
 
+class Direction(Strict):
+    """That log-perplexity improves in every setting; there is no percentage.
+
+    Attributes:
+        model: its name on the hub.
+        method: the base method, as a configuration names it.
+        unknown: what the source does not state.
+    """
+
+    model: str
+    method: str
+    unknown: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_method(self) -> Direction:
+        if self.method not in METHODS:
+            raise mistake(one_of("method", self.method, METHODS))
+        return self
+
+
 class Claims(Strict):
     """The whole of conf/claims.yaml.
 
     Attributes:
         source: source of the claims.
-        tasks: the tasks whose mean accuracy they are about.
+        tasks: the tasks whose mean accuracy the shares are about.
         assumptions: what is assumed, in sentences.
         tolerance: how far a method's perplexity may be from the published one, in percent. Beyond it, the protocol or
             the recipe is taken to differ.
-        claims: by name.
+        claims: about shares of lost accuracy, by name.
+        directions: about log-perplexity, by name.
     """
 
     source: str
@@ -68,6 +92,7 @@ class Claims(Strict):
     assumptions: tuple[str, ...]
     tolerance: dict[str, Percent]
     claims: dict[str, Claim]
+    directions: dict[str, Direction] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _known_names(self) -> Claims:
@@ -75,6 +100,8 @@ class Claims(Strict):
             if method not in METHODS:
                 message = f"tolerance: {one_of('method', method, METHODS)}"
                 raise mistake(message)
+        if both := sorted(self.claims.keys() & self.directions.keys()):
+            raise mistake(f"directions.{both[0]}: the name is taken by another claim")
         for task in self.tasks:
             if task not in TASKS:
                 raise mistake(one_of("task", task, TASKS))
@@ -106,6 +133,42 @@ def judge(low: float, high: float, claimed: tuple[float, float]) -> Verdict:
     if high < claimed[0]:
         return "smaller than claimed"
     return "larger than claimed" if low > claimed[1] else "supported"
+
+
+def judge_direction(low: float, high: float) -> Verdict:
+    """Return what an interval of the gain in log-perplexity says about an improvement in one setting."""
+    if low > 0:
+        return "supported"
+    return "contradicted" if high < 0 else "inconclusive"
+
+
+def judge_consistency(single: Sequence[Verdict], corrected: Sequence[Verdict | None]) -> Verdict:
+    """Return what a claim's settings say about an improvement in every one of them.
+
+    - not run: none was run;
+    - contradicted: in one of them at least it is worse, at the level that is corrected for their number. One setting
+      is enough, so the more there are, the more often one is worse by chance;
+    - supported: it is better in each, at the single level. All of them must be, so chance has nothing to choose from
+      (an intersection-union test, Berger 1982);
+    - provisional: neither, and a setting was not run or has fewer than five seeds;
+    - inconclusive: neither, and all were.
+
+    Args:
+        single: each setting's verdict; *provisional* below five seeds, and *not run*.
+        corrected: the same at the corrected level; None where there is none.
+    """
+    if all(verdict == "not run" for verdict in single):
+        return "not run"
+    if "contradicted" in corrected:
+        return "contradicted"
+    if all(verdict == "supported" for verdict in single):
+        return "supported"
+    return "provisional" if {"provisional", "not run"} & set(single) else "inconclusive"
+
+
+def with_seeds(verdict: Verdict, n_seeds: int) -> tuple[Verdict, Verdict | None]:
+    """Return a verdict, and, below `MIN_SEEDS` seeds, *provisional* with what it would say."""
+    return (verdict, None) if n_seeds >= MIN_SEEDS else ("provisional", verdict)
 
 
 def more_needed(low: float, high: float, claimed: tuple[float, float]) -> float:

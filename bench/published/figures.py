@@ -6,6 +6,7 @@ Only what a source prints is stored; averages are recomputed from its tasks.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,33 @@ def _spell_scheme(value: Any) -> Any:
     return None if value is None else str(Scheme.parse(str(value)))
 
 
+class KnownCalibration(Strict):
+    """What is known of the text that a method was calibrated on."""
+
+    corpus: Name | None = None
+    n_samples: int | None = Field(default=None, ge=1)
+    seq_len: int | None = Field(default=None, ge=2)
+    seed: int | None = Field(default=None, ge=0)
+
+
+class KnownRecipe(Strict):
+    """How figures were made, as far as it is known; what is left out is unknown.
+
+    Attributes:
+        calibration: of the whole method.
+        method: its settings, as a configuration writes them; a start is a mapping with a name.
+        loss: weights by term.
+        precision: as a configuration writes it.
+        note: what a configuration cannot say.
+    """
+
+    calibration: KnownCalibration | None = None
+    method: dict[str, Any] = Field(default_factory=dict)
+    loss: dict[str, float] = Field(default_factory=dict)
+    precision: str | None = None
+    note: str | None = None
+
+
 class Figure(Strict):
     """What one source prints for one model, method and scheme.
 
@@ -42,6 +70,7 @@ class Figure(Strict):
         mean_acc: mean over the five tasks as printed, in percent; kept only to be compared with the tasks, never
             shown. If this file does not hold the tasks that the source prints, `note` says so.
         source: a key of the registry's sources.
+        recipe: a key of the registry's recipes; None if nothing is known of it, or nothing needs to be.
         note: what to know before comparing with it.
     """
 
@@ -52,6 +81,7 @@ class Figure(Strict):
     tasks: dict[str, Percent] = Field(default_factory=dict)
     mean_acc: Percent | None = None
     source: Name
+    recipe: Name | None = None
     note: str | None = None
 
     @model_validator(mode="after")
@@ -93,15 +123,28 @@ class Registry(Strict):
     """The whole of conf/published.yaml."""
 
     sources: dict[Name, str]
+    recipes: dict[Name, KnownRecipe] = Field(default_factory=dict)
     figures: tuple[Figure, ...]
 
     @model_validator(mode="after")
-    def _known_sources(self) -> Registry:
+    def _known_names(self) -> Registry:
         for index, figure in enumerate(self.figures):
-            if figure.source not in self.sources:
-                message = f"figures.{index}: {one_of('source', figure.source, self.sources)}"
-                raise mistake(message)
+            named = [("source", figure.source, list(self.sources))]
+            if figure.recipe is not None:
+                named += [("recipe", figure.recipe, list(self.recipes)), *self._settings(figure)]
+            for kind, name, allowed in named:
+                if name not in allowed:
+                    message = f"figures.{index}: {one_of(kind, name, allowed)}"
+                    raise mistake(message)
         return self
+
+    def _settings(self, figure: Figure) -> list[tuple[str, str, list[str]]]:
+        """Return the settings that a figure's recipe names, each with those that the method has."""
+        recipe = self.recipes.get(figure.recipe or "")
+        if recipe is None or figure.method not in METHODS:
+            return []
+        allowed = [field.name for field in fields(METHODS[figure.method])]  # type: ignore[arg-type]
+        return [(f"setting of {figure.method} in recipe {figure.recipe}", name, allowed) for name in recipe.method]
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> Registry:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.analysis.compare import changed_answers, compared, recovered_by
-from bench.analysis.recovery import Array, Interval
+from bench.analysis.recovery import Array, Interval, Recovery
 from bench.analysis.results import CellResult
 from bench.analysis.rows import Row, Spread
 from bench.config.params import Params
@@ -25,7 +25,7 @@ def row_metrics(params: Params, row: Row) -> dict[str, Any]:
     spreads |= {"accuracy": row.mean_accuracy(), "margin": row.mean_margin()}
     found: dict[str, Any] = {"seeds": len(row.results)}
     found |= {name: spread.mean if spread else None for name, spread in spreads.items()}
-    shares = {measure: asdict(value.share) for measure, value in (row.recovered or {}).items() if value.share}
+    shares = {_named(name, value): asdict(value.share) for name, value in (row.recovered or {}).items() if value.share}
     changed = {"changed": asdict(row.changed["all"])} if row.changed else {}
     return found | ({"recovered": shares} if shares else {}) | changed
 
@@ -41,9 +41,20 @@ def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> di
         "mean_accuracy": result.mean_accuracy,
         "mean_margin": result.mean_margin,
         "bits_per_weight": result.bits_per_weight,
-        "recovered": {measure: asdict(value) for measure, value in recovered.items()} if recovered else None,
+        "recovered": {_named(measure, value): _plain(value) for measure, value in recovered.items()}
+        if recovered
+        else None,
         "changed": {task: asdict(n) for task, n in changed_answers(compared(params, results, (key,))).items()} or None,
     }
+
+
+def _named(measure: str, recovered: Recovery) -> str:
+    """Return what a measure is called: by medians over windows it is another one."""
+    return f"{measure}_median" if recovered.medians else measure
+
+
+def _plain(recovered: Recovery) -> dict[str, Any]:
+    return {name: value for name, value in asdict(recovered).items() if name != "medians"}
 
 
 def _window_means(losses: Array) -> list[float | None]:
@@ -71,7 +82,7 @@ def recovered_csv(rows: list[Row]) -> str:
     """One line per row and measure: what was lost, gained and recovered, with the intervals' ends, as fractions."""
     return _csv(
         _names(row)
-        | {"base": row.base, "measure": measure}
+        | {"base": row.base, "measure": _named(measure, value)}
         | _interval("share", value.share)
         | _interval("gained", value.gained)
         | _interval("lost", value.lost)

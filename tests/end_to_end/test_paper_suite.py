@@ -12,15 +12,21 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
 import yaml
 
 from bench.config.params import Params, load_params
+from bench.published.anchors import NO_ANCHOR
+from bench.published.claims import CLAIMS, load_claims
+from bench.published.figures import PUBLISHED, load_published
+from bench.published.settings import settings_of
 from tests.support.hub import MEMBER, STRANGER, Hub
 from tests.support.paper_hub import publish, shrink
 from tests.support.project import Project, copy_project
+from tests.support.repository import ROOT
 from tests.support.warm_python import warm_python
 
 SLICES = {"llama-2-7b": "w2a16g64", "llama-2-13b": "w3a16g128", "opt-6-7b": "w2a16"}  # the anchor's goes through DVC
@@ -66,8 +72,13 @@ def test_grid_is_the_papers(project: Paper) -> None:
     assert list(composed.cells) == list(project.params.cells)
     schemes = {"w2a16", "w2a16g128", "w2a16g64", "w3a16", "w3a16g128", "w4a16"}
     rows = {"rtn", "awq", "omniquant", "omniquant-sw", "tesseraq", "tesseraq-sw"}
+    anchors = {
+        f"paper-{m}-{s}-{method}-official" for m, s, method in product(SLICES, schemes, ("omniquant", "tesseraq"))
+    }
+    anchors -= {"paper-opt-6-7b-w2a16-omniquant-official"}  # nobody has published a recipe for it
     for model in SLICES:
         wanted = {f"paper-{model}-{scheme}-{row}" for scheme in schemes for row in rows} | {f"paper-{model}-fp"}
+        wanted |= {key for key in anchors if model in key and not ("opt" in key and "tesseraq" in key)}
         assert {key for key, cell in composed.cells.items() if cell.model == model} == wanted
         for scheme in schemes:
             base = f"paper-{model}-{scheme}-"
@@ -75,15 +86,33 @@ def test_grid_is_the_papers(project: Paper) -> None:
             of = {"awq": "rtn", "omniquant": "rtn", "tesseraq": "rtn"}
             of |= {"omniquant-sw": "omniquant", "tesseraq-sw": "tesseraq"}
             assert baselines == {"rtn": None} | {row: base + other for row, other in of.items()}
+            assert {composed.report.baselines.get(key) for key in wanted & anchors if base in key} <= {base + "rtn"}
     for key, cell in composed.cells.items():
         trained = composed.calibrations[cell.calibration]
-        if "tesseraq" in key:
+        if key.endswith("tesseraq-official"):
+            assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("wikitext2", 512, 2048, 42)
+        elif "tesseraq" in key:
             assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("c4", 256, 2048, 42)
         if "omniquant" in key:
             assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("wikitext2", 128, 2048, 2)
             assert cell.method.epochs == (40 if "-w2" in key else 20)  # type: ignore[attr-defined]
             assert cell.method.let == ("opt" in key)  # type: ignore[attr-defined]
             assert cell.method.aug_loss == ("-w2" in key and "llama" in key)  # type: ignore[attr-defined]
+
+
+def test_every_method_with_published_figures_has_a_row_by_its_recipe(project: Paper) -> None:
+    """Each claim's setting is anchored, but for those of which nobody has published a figure or a recipe."""
+    composed = load_params(project.folder / "composed.yaml")
+    claims, registry = load_claims(ROOT / CLAIMS), load_published(ROOT / PUBLISHED)
+    without = set()
+    for claim in claims.claims.values():
+        for setting in settings_of(claim, "accuracy", composed, claims, {}, registry):
+            if setting.standing.anchor == NO_ANCHOR:
+                without.add((claim.model.rpartition("/")[2], claim.method, setting.scheme))
+            else:
+                assert re.fullmatch(rf"not run: \S+-{claim.method}-official", setting.standing.anchor)
+    schemes = ("w2a16", "w2a16g128", "w2a16g64", "w3a16", "w3a16g128", "w4a16")
+    assert without == {("opt-6.7b", "omniquant", "w2a16")} | {("opt-6.7b", "tesseraq", scheme) for scheme in schemes}
 
 
 def test_missing_repository_ends_in_one_line(project: Paper) -> None:
@@ -134,7 +163,7 @@ def test_one_scheme_per_model_runs_through_every_stage(project: Paper) -> None:
 def test_table_holds_what_was_run_and_says_what_was_not(project: Paper) -> None:
     metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
     run = [key for model, scheme in SLICES.items() for key in project.cells(model, scheme)]
-    assert list(metrics) == [key for key in project.params.cells if key in run] and len(run) == 21
+    assert list(metrics) == [key for key in project.params.cells if key in run] and len(run) == 25
     for values in metrics.values():
         assert set(values["perplexity"]) == {"wikitext2", "c4"} and min(values["perplexity"].values()) > 1
         assert set(values["tasks"]) == set(project.params.protocol.tasks)
@@ -174,7 +203,7 @@ def test_slice_under_dvc_leaves_the_other_cells(project: Paper) -> None:
     done = project.bench("run", "--model", "opt-125m", "--scheme", "w4a16")
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
-    assert {key for key in metrics if "125m" in key} == set(project.cells("opt-125m", "w4a16")) and len(metrics) == 25
+    assert {key for key in metrics if "125m" in key} == set(project.cells("opt-125m", "w4a16")) and len(metrics) == 29
     assert "Quality" in done.stdout.splitlines() and "results/paper/report.html" in done.stdout
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -24,8 +24,11 @@ def write_scores(
     text: str = "perplexity",
     protocol: str = "p",
     model: str = "m",
+    windows: Sequence[float] = (),
 ) -> None:
-    """Write what a report reads of a cell, over what is there."""
+    """Write what a report reads of a cell, over what is there; `windows` are each window's mean loss, in nats."""
+    windows = windows or (math.log(perplexity),)
+    perplexity = math.exp(fmean(windows))
     scores, artefacts, items = score_folder(key), artefact_folder(key), list(items)
     (scores / "token_losses").mkdir(parents=True, exist_ok=True)
     artefacts.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,8 @@ def write_scores(
     summary = hashes | {"perplexity": {text: perplexity}, "diverged": False, "tasks": tasks}
     write_json(scores / "summary.json", summary)
     write_items(scores / "items.jsonl", items)
-    np.save(scores / f"token_losses/{text}.npy", np.full((1, 4), math.log(perplexity), dtype=np.float32))
+    losses = np.array([windows], dtype=np.float32).T
+    np.save(scores / f"token_losses/{text}.npy", np.repeat(losses, 4, axis=1))
     (artefacts / "losses.csv").write_text("block,epoch,loss\n")
     cost = {"wall_seconds": 1.0, "peak_memory_bytes": {"host": 1}, "bits_per_weight": None}
     write_json(scores / "record.json", cost | {"scored_with": params.scored_with()})

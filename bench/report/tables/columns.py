@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bench.analysis.compare import MEASURES
 from bench.analysis.recovery import MIN_SEEDS, Interval, Recovery
@@ -13,6 +13,7 @@ from bench.config.tasks import TASKS
 NOT_RUN = "not run"
 DIVERGED = "diverged"
 RETRIED = "†"  # marks a row of which a block was not trained as the recipe says
+MEDIANS = "‡"  # marks a share by medians over windows
 UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
 
 
@@ -62,9 +63,20 @@ def short(task: str) -> str:
 def show_share(recovered: dict[str, Recovery], measure: str) -> str:
     """Return a share in percent with its interval; if it is withheld, what was gained, in the measure's own unit."""
     measured, (factor, unit) = recovered[measure], UNITS[measure]
+    mark = f" {MEDIANS}" if measured.medians else ""
     if measured.share is not None:
-        return show_interval(measured.share, 100, 1)
-    return f"n/a ({show_interval(measured.gained, factor, 1 if factor > 1 else 3)}{unit})"
+        return show_interval(measured.share, 100, 1) + mark
+    return f"n/a ({show_interval(measured.gained, factor, 1 if factor > 1 else 3)}{unit}){mark}"
+
+
+def by_medians(rows: Iterable[Row]) -> str:
+    """Explain the mark of shares by medians, if there are some."""
+    if not any(value.medians for row in rows for value in (row.recovered or {}).values()):
+        return ""
+    return (
+        f" {MEDIANS} is by medians over windows of text: some of them collapsed, and then no interval of a mean holds,"
+        " because how often windows collapse is not known from a few."
+    )
 
 
 def show_interval(interval: Interval, factor: float, digits: int) -> str:

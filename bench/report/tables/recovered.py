@@ -9,7 +9,7 @@ from bench.analysis.recovery import LEVEL, MIN_SEEDS
 from bench.analysis.rows import Measured, Row
 from bench.render.table import Table
 from bench.report.sections import RECOVERED, TableView
-from bench.report.tables.columns import NOT_RUN, Naming, seeds_compared, show_share
+from bench.report.tables.columns import NOT_RUN, Naming, by_medians, seeds_compared, show_share
 
 RESUMED = "*"
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
@@ -57,7 +57,7 @@ def what_a_share_is(measured: Measured) -> str:
         " differ from the base. The difference from the base is shown instead, with its interval."
         f" Minutes are the median over a row's cells that ran in one go; {RESUMED} marks a row of which a cell was"
         " stopped and continued. Bits are those stored per weight of the quantized linears; embeddings and norms are"
-        " not quantized and are not counted."
+        " not quantized and are not counted." + by_medians(measured.rows)
     )
 
 

@@ -6,7 +6,7 @@ from bench.analysis.recovery import MIN_SEEDS, NOTHING_LOST, Recovery
 from bench.analysis.rows import Measured
 from bench.render.table import Table
 from bench.report.sections import EFFECT, TableView
-from bench.report.tables.columns import Naming, seeds_compared, show_share
+from bench.report.tables.columns import Naming, by_medians, seeds_compared, show_share
 
 ORDER = ("log_perplexity", "margin", "accuracy")  # the most telling first
 
@@ -46,4 +46,4 @@ def effect(recovered: Recovery) -> str:
     return "helps" if interval.low > 0 else "hurts"
 
 
-VIEW = TableView(EFFECT, sw_effect_table, lambda _: EXPLAINED)
+VIEW = TableView(EFFECT, sw_effect_table, lambda measured: EXPLAINED + by_medians(measured.rows))

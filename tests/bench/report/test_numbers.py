@@ -9,7 +9,8 @@ from bench.analysis.recovery import Interval, McNemar, Recovery
 from bench.analysis.results import CellResult
 from bench.analysis.rows import Row
 from bench.config.params import Params
-from bench.report.numbers import changed_csv, quality_csv, recovered_csv
+from bench.report.numbers import changed_csv, quality_csv, recovered_csv, row_metrics
+from bench.report.tables.columns import MEDIANS, by_medians, show_share
 from tests.support import tiny_suite
 
 
@@ -38,3 +39,20 @@ def test_csv_holds_numbers_and_nothing_else() -> None:
     (changed,) = csv.DictReader(io.StringIO(changed_csv([row, missing])))
     assert (changed["better"], changed["worse"], changed["p"], changed["base"]) == ("3", "1", "0.625", "C")
     assert quality_csv(params, []) == ""
+
+
+def test_share_by_medians_is_marked_wherever_it_stands() -> None:
+    """Windows that collapse must not pass for a mean, in a table, in CSV or in JSON."""
+    params = Params.model_validate(tiny_suite.params())
+    interval = Interval(0.1, 0.05, 0.15)
+    found = {medians: Recovery(interval, interval, interval, None, 8, 5, medians) for medians in (False, True)}
+    cell = params.cells["tiny-omniquant-sw"]
+    calm, broken = (
+        Row(("k",), "k", cell, "A", "C", [], {"log_perplexity": found[medians]}, {}) for medians in (False, True)
+    )
+    names = [line["measure"] for line in csv.DictReader(io.StringIO(recovered_csv([calm, broken])))]
+    assert names == ["log_perplexity", "log_perplexity_median"]
+    assert [list(row_metrics(params, row)["recovered"]) for row in (calm, broken)] == [[name] for name in names]
+    shown = [show_share(row.recovered or {}, "log_perplexity") for row in (calm, broken)]
+    assert shown == ["10.0 [5.0, 15.0]", f"10.0 [5.0, 15.0] {MEDIANS}"]
+    assert by_medians([calm]) == "" and MEDIANS in by_medians([calm, broken])
