@@ -11,7 +11,8 @@ from bench.config.params import Params
 from bench.config.seeds import SeedGroup
 from swq.errors import UserError
 
-MEASURES = ("accuracy", "log_perplexity", "margin")
+MEASURES = ("accuracy", "log_perplexity", "log_probability")  # of every suite
+DIVERGENCE = "divergence"  # of a suite whose protocol asks for it
 
 Pair = tuple[CellResult, CellResult]  # the base, and the cell that is compared with it
 
@@ -27,7 +28,12 @@ def recovered_by(params: Params, results: dict[str, CellResult], keys: SeedGroup
     reference, pairs = full_precision(params, results, keys), compared(params, results, keys)
     if reference is None or not pairs:
         return None
-    return {name: recovered(strata(reference, pairs, name), name) for name in MEASURES}
+    return {name: recovered(strata(reference, pairs, name), name) for name in measures(params)}
+
+
+def measures(params: Params) -> tuple[str, ...]:
+    """Return what a suite's cells are compared in."""
+    return (*MEASURES, *([DIVERGENCE] if params.protocol.perplexity.kl_windows else []))
 
 
 def recovered(items: list[Stratum], measure: str, n: int = 1) -> Recovery:

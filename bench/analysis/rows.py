@@ -72,6 +72,9 @@ class Row:
     def mean_margin(self) -> Spread | None:
         return self._spread(lambda result: result.mean_margin)
 
+    def mean_log_probability(self) -> Spread | None:
+        return self._spread(lambda result: result.mean_log_probability)
+
     def divergence(self, text: str) -> Spread | None:
         """Return the mean KL divergence from full precision on a text, in nats a token; None as `perplexity`."""
         return self._spread(lambda result: result.summary["divergence"][text])

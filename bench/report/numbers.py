@@ -19,10 +19,11 @@ from bench.config.params import Params
 
 
 def row_metrics(params: Params, row: Row) -> dict[str, Any]:
-    """Return a row's headline numbers: perplexities, accuracy, margin, recovered shares with intervals."""
+    """Return a row's headline numbers: perplexities, accuracy, log-probability, margin, shares with intervals."""
     texts = params.protocol.perplexity.texts
     spreads = {f"perplexity_{text}": row.perplexity(text) for text in texts}
-    spreads |= {"accuracy": row.mean_accuracy(), "margin": row.mean_margin()}
+    spreads |= {"accuracy": row.mean_accuracy(), "log_probability": row.mean_log_probability()}
+    spreads |= {"margin": row.mean_margin()}
     found: dict[str, Any] = {"seeds": len(row.results)}
     found |= {name: spread.mean if spread else None for name, spread in spreads.items()}
     shares = {_named(name, value): asdict(value.share) for name, value in (row.recovered or {}).items() if value.share}
@@ -39,6 +40,7 @@ def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> di
     return result.summary | {
         "window_losses": {text: _window_means(losses) for text, losses in result.window_losses.items()},
         "mean_accuracy": result.mean_accuracy,
+        "mean_log_probability": result.mean_log_probability,
         "mean_margin": result.mean_margin,
         "bits_per_weight": result.bits_per_weight,
         "recovered": {_named(measure, value): _plain(value) for measure, value in recovered.items()}
@@ -68,7 +70,8 @@ def quality_csv(params: Params, rows: list[Row]) -> str:
     def line(row: Row) -> dict[str, Any]:
         values = {f"perplexity_{text}": row.perplexity(text) for text in params.protocol.perplexity.texts}
         values |= {f"acc_{task}": row.accuracy(task) for task in params.protocol.tasks}
-        values |= {"acc_mean": row.mean_accuracy(), "margin": row.mean_margin()}
+        values |= {"acc_mean": row.mean_accuracy(), "log_probability": row.mean_log_probability()}
+        values |= {"margin": row.mean_margin()}
         bits = row.results[0].bits_per_weight if row.results else None
         numbers: dict[str, Any] = {}
         for name, value in values.items():

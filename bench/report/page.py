@@ -57,10 +57,12 @@ def _what_is_measured(measured: Measured) -> str:
     limit = f" (the first {protocol.limit} of each)" if protocol.limit else ""
     per_window = protocol.perplexity.seq_len - 1  # tokens with a loss: the first of a window has none
     n_tokens = f"over {per_window * sum(map(len, first.window_losses.values())):,} tokens " if first else ""
+    begin = ", each of which begins with a start token" if protocol.perplexity.start_token else ""
     return (
         f"{len(protocol.tasks)} tasks{n_items}{limit}, 0-shot `acc` in %. Perplexity {n_tokens}in windows of"
-        f" {protocol.perplexity.seq_len}. The margin is the log-likelihood of the right choice minus that of the best"
-        " wrong one, in nats, averaged over items and tasks."
+        f" {protocol.perplexity.seq_len}{begin}."
+        " Log-prob is the log-probability of the right choice among the choices, where a guess is -1, averaged over"
+        " items and tasks."
         + (" With several seeds a number is the mean ± standard deviation over seeds." if params.several_seeds else "")
         + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
     )

@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.analysis.compare import MEASURES
+from bench.analysis.compare import measures
 from bench.analysis.recovery import Recovery
 from bench.analysis.rows import Measured, Row
 from bench.report.plots.names import names
 from bench.report.sections import RECOVERED, PlotView
+from bench.report.tables.columns import CALLED
 
 WIDEST = 150.0  # percent; a wider interval would squeeze the others
 
@@ -25,15 +26,16 @@ def plot_recovered(measured: Measured) -> Figure | None:
         return None
     called = names(rows)
     height = 0.6 * len(compared) + 1.5
-    figure, panels = plt.subplots(1, len(MEASURES), figsize=(11, height), sharey=True, layout="constrained")
-    for place, (measure, axes) in enumerate(zip(MEASURES, panels, strict=True)):
+    shown = measures(measured.params)
+    figure, panels = plt.subplots(1, len(shown), figsize=(3.7 * len(shown), height), sharey=True, layout="constrained")
+    for place, (measure, axes) in enumerate(zip(shown, panels, strict=True)):
         for line, row in enumerate(compared):
             assert row.recovered is not None
             _plot_share(axes, line, row.recovered[measure], f"C{place}")
         axes.axvline(0, color="black", linewidth=0.8)
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -WIDEST), min(high, WIDEST))
-        axes.set(title=f"of lost {measure.replace('_', '-')}", xlabel="%")
+        axes.set(title=f"of lost {CALLED[measure]}", xlabel="%")
     cut = "" if not any(_reaches_beyond(row) for row in compared) else f"; axes end at {WIDEST:.0f} %"
     panels[0].set_yticks(range(len(compared)), [f"{called[row.keys]}\nvs {row.base}" for row in compared])
     panels[0].set_ylim(len(compared) - 0.5, -0.5)

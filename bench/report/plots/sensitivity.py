@@ -1,4 +1,4 @@
-"""How perplexity and margin depend on SW's weight and on the number of projections."""
+"""How perplexity and log-probability depend on SW's weight and on the number of projections."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def plot_sensitivity(measured: Measured) -> Figure | None:
     for column, (name, series) in enumerate(panels.items()):
         for place, (called, line) in enumerate(series.items()):
             _plot(axes[0, column], line, lambda row: row.perplexity(text), called, f"C{place}")
-            _plot(axes[1, column], line, Row.mean_margin, called, f"C{place}")
+            _plot(axes[1, column], line, Row.mean_log_probability, called, f"C{place}")
         axes[0, column].set(ylabel=perplexity_label(text))
-        axes[1, column].set(xlabel=name, ylabel="mean margin, nats")
+        axes[1, column].set(xlabel=name, ylabel="log-probability (a guess: -1)")
         axes[0, column].legend(fontsize=8)
         if name.startswith("projections"):
             for axis in axes[:, column]:
@@ -119,4 +119,6 @@ def _plot(axes: Axes, line: Series, value: Callable[[Row], Spread | None], calle
     axes.errorbar(list(found), [s.mean for s in found.values()], yerr=bars, label=called, color=color, marker="o")
 
 
-VIEW = PlotView(TRAINING, plot_sensitivity, "Perplexity and margin against SW's weight and the number of projections")
+VIEW = PlotView(
+    TRAINING, plot_sensitivity, "Perplexity and log-probability against SW's weight and the number of projections"
+)

@@ -14,7 +14,14 @@ NOT_RUN = "not run"
 DIVERGED = "diverged"
 RETRIED = "†"  # marks a row of which a block was not trained as the recipe says
 MEDIANS = "‡"  # marks a share by medians over windows
-UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "margin": (1, "")}
+# What a measure is called, and its unit: by how much it is multiplied, and what stands behind it.
+CALLED = {
+    "accuracy": "accuracy",
+    "log_perplexity": "log-perplexity",
+    "log_probability": "log-probability",
+    "divergence": "KL divergence",
+}
+UNITS = {name: (100, " pt") if name == "accuracy" else (1, "") for name in CALLED}
 
 
 class Naming:

@@ -1,4 +1,4 @@
-"""Quality of every row: perplexity, accuracy by task, and margin."""
+"""Quality of every row: perplexity, accuracy by task, and the right choice's log-probability."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.report.tables.columns import NOT_RUN, Naming, seeds_run, short, show_
 
 
 def quality_table(measured: Measured) -> Table:
-    """A row per row: perplexity, accuracy per task, their mean, and the margin; the mean over seeds of each."""
+    """A row per row: perplexity, accuracy per task, their mean, and log-probability; the mean over seeds of each."""
     protocol, naming = measured.params.protocol, Naming(measured.params, seeds_run)
     tasks, texts = protocol.tasks, protocol.perplexity.texts
     width = len(texts) + len(tasks) + 2
@@ -22,11 +22,11 @@ def quality_table(measured: Measured) -> Table:
                 *(show_spread(row.perplexity(text), 2) for text in texts),
                 *(show_spread(row.accuracy(task), 1, 100, deviation=False) for task in tasks),
                 show_spread(row.mean_accuracy(), 2, 100),
-                show_spread(row.mean_margin(), 3),
+                show_spread(row.mean_log_probability(), 3),
             ]
         body.append([*naming.of(row), *cells])
     of_texts = ["perplexity"] if len(texts) == 1 else [f"{text} ppl" for text in texts]
-    headers = [*naming.headers, *of_texts, *map(short, tasks), "mean acc", "margin"]
+    headers = [*naming.headers, *of_texts, *map(short, tasks), "mean acc", "log-prob"]
     return Table(body, headers, left=len(naming.headers))
 
 
@@ -41,7 +41,8 @@ def how_far_accuracy_reaches(measured: Measured) -> str:
     return (
         f"**Accuracy decides little here:** {len(finite[-1].items):,} items determine one cell's mean accuracy"
         f" only to about ±{50 * (spread.high - spread.low):.1f} points. The differences in question are a few points or"
-        " less. Read perplexity and margin first."
+        " less. Read perplexity and log-prob first: the log-probability of the right choice among the choices, where a"
+        " guess is -1. It moves with every answer, also where the answer stays right or wrong."
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from statistics import median
 
-from bench.analysis.compare import MEASURES
+from bench.analysis.compare import measures
 from bench.analysis.recovery import LEVEL, MIN_SEEDS
 from bench.analysis.rows import Measured, Row
 from bench.render.table import Table
 from bench.report.sections import RECOVERED, TableView
-from bench.report.tables.columns import NOT_RUN, Naming, by_medians, seeds_compared, show_share
+from bench.report.tables.columns import CALLED, NOT_RUN, Naming, by_medians, seeds_compared, show_share
 
 RESUMED = "*"
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
@@ -17,20 +17,20 @@ DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
 
 def recovery_table(measured: Measured) -> Table:
     """A row per row: recovered shares with intervals, time, memory and stored bits."""
-    naming = Naming(measured.params, seeds_compared)
+    naming, shown = Naming(measured.params, seeds_compared), measures(measured.params)
     body = []
     for row in measured.rows:
-        cells = [NOT_RUN, *[""] * (len(MEASURES) + 2)]
+        cells = [NOT_RUN, *[""] * (len(shown) + 2)]
         if row.results:
             bits = row.results[0].bits_per_weight
             cells = [
-                *(show_share(row.recovered, measure) if row.recovered else "" for measure in MEASURES),
+                *(show_share(row.recovered, measure) if row.recovered else "" for measure in shown),
                 _minutes(row),
                 f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
                 f"{bits:.3f}" if bits else DTYPE_BITS[measured.params.protocol.dtype],
             ]
         body.append([*naming.of(row), row.base or "", *cells])
-    shares_of = [f"of {measure.replace('_', '-')}" for measure in MEASURES]
+    shares_of = [f"of {CALLED[measure]}" for measure in shown]
     headers = [*naming.headers, "base", *shares_of, "minutes", "peak GiB", "bits/weight"]
     return Table(body, headers, left=len(naming.headers) + 1)
 

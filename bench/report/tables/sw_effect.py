@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bench.analysis.compare import measures
 from bench.analysis.recovery import MIN_SEEDS, NOTHING_LOST, Recovery
 from bench.analysis.rows import Measured
 from bench.render.table import Table
 from bench.report.sections import EFFECT, TableView
-from bench.report.tables.columns import Naming, by_medians, seeds_compared, show_share
+from bench.report.tables.columns import CALLED, Naming, by_medians, seeds_compared, show_share
 
-ORDER = ("log_perplexity", "margin", "accuracy")  # the most telling first
+ORDER = ("log_perplexity", "divergence", "log_probability", "accuracy")  # the most telling first
 
 EXPLAINED = (
     "The word follows from the interval of the recovered share, or of the gain if the base lost nothing clearly."
@@ -23,13 +24,14 @@ def sw_effect_table(measured: Measured) -> Table:
     """A line for each row with SW that can be compared with a base without SW: what SW does, in each measure."""
     params = measured.params
     naming = Naming(params, seeds_compared, always=True)
+    shown = [measure for measure in ORDER if measure in measures(params)]
     body = []
     for row in measured.rows:
         base = params.report.baselines.get(row.keys[0])
         if row.recovered and base and row.cell.has_sw and not params.cells[base].has_sw:
-            found = [f"{effect(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in ORDER]
+            found = [f"{effect(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in shown]
             body.append([*naming.of(row), *found])
-    headers = [*naming.headers, *(f"of lost {measure.replace('_', '-')}, %" for measure in ORDER)]
+    headers = [*naming.headers, *(f"of lost {CALLED[measure]}, %" for measure in shown)]
     return Table(body, headers, left=len(naming.headers))
 
 
