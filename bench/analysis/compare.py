@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from bench.analysis.median_windows import median_recovery, n_collapsed
-from bench.analysis.recovery import McNemar, Recovery, Stratum, mcnemar, recovery
+from bench.analysis.recovery import Array, McNemar, Recovery, Stratum, mcnemar, recovery
 from bench.analysis.results import CellResult
 from bench.config.params import Params
 from bench.config.seeds import SeedGroup
 from swq.errors import UserError
 
 MEASURES = ("accuracy", "log_perplexity", "log_probability")  # of every suite
+STANDARDISED = "log_probability"  # task by task, before tasks are averaged
 DIVERGENCE = "divergence"  # of a suite whose protocol asks for it
 
 Pair = tuple[CellResult, CellResult]  # the base, and the cell that is compared with it
@@ -100,7 +101,14 @@ def strata(reference: CellResult, pairs: list[Pair], measure: str) -> list[Strat
     _check_documents([reference, *(result for pair in pairs for result in pair)])
     whole = reference.measure(measure)
     bases, treated = ([result.measure(measure) for result in side] for side in zip(*pairs, strict=True))
-    return [
-        Stratum(values, np.stack([b[place] for b in bases]), np.stack([t[place] for t in treated]))
-        for place, values in enumerate(whole)
-    ]
+    found = []
+    for place, values in enumerate(whole):
+        unit = _unit(values) if measure == STANDARDISED else 1.0
+        sides = (np.stack([result[place] for result in side]) for side in (bases, treated))
+        found.append(Stratum(values / unit, *(side / unit for side in sides)))
+    return found
+
+
+def _unit(values: Array) -> float:
+    """Return the standard deviation of full precision's items of a task: tasks with long choices then weigh no more."""
+    return float(values.std(ddof=1)) or 1.0 if len(values) > 1 else 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log
 from statistics import fmean
 from typing import Any
 
@@ -17,11 +16,10 @@ from bench.store.items import Item
 from bench.store.raw import RawCell, raw_file, read_raw
 from swq.errors import UserError
 
-# Of a scored document, by the measure's name; higher is better. The log-probability of the right choice among the
-# choices is in units of a guess: 0 is certain and -1 is a guess, however many choices there are and however long.
+# Of a scored document, by the measure's name; higher is better.
 OF_ITEM: dict[str, Callable[[Item], float]] = {
     "accuracy": lambda item: float(item.correct),
-    "log_probability": lambda item: item.log_probability / log(len(item.log_likelihoods)),
+    "log_probability": lambda item: item.log_probability,
 }
 
 
@@ -75,7 +73,7 @@ class CellResult:
 
     @property
     def mean_log_probability(self) -> float | None:
-        """Unweighted mean over tasks of the right choice's log-probability; a guess is -1. None as `mean_margin`."""
+        """Unweighted mean over tasks of the right choice's log-probability, in nats; None if one diverged."""
         if self.mean_margin is None:
             return None
         return fmean(float(values.mean()) for values in self.measure("log_probability"))

@@ -61,8 +61,8 @@ def _what_is_measured(measured: Measured) -> str:
     return (
         f"{len(protocol.tasks)} tasks{n_items}{limit}, 0-shot `acc` in %. Perplexity {n_tokens}in windows of"
         f" {protocol.perplexity.seq_len}{begin}."
-        " Log-prob is the log-probability of the right choice among the choices, where a guess is -1, averaged over"
-        " items and tasks."
+        " Log-prob is the log-probability of the right choice among the choices, in nats, averaged over items and"
+        " tasks."
         + (" With several seeds a number is the mean ± standard deviation over seeds." if params.several_seeds else "")
         + (f" {missing} of {len(params.cells)} cells were not run, or not since they were edited." if missing else "")
     )

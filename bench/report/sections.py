@@ -18,7 +18,8 @@ RECOVERED = "Share of the loss that is recovered, and the cost"
 CHANGED = "Answers that changed"
 TRAINING = "Training"
 PUBLISHED = "Beside the published figures"
-SECTIONS = (EFFECT, QUALITY, RECOVERED, CHANGED, TRAINING, PUBLISHED)
+NOT_RUN = "What was not run"
+SECTIONS = (EFFECT, QUALITY, RECOVERED, CHANGED, TRAINING, PUBLISHED, NOT_RUN)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import re
 from bench.analysis.current import Record, difference, is_current
 from bench.config.params import Params
 from bench.preflight.words import few
-from bench.report.sections import EFFECT, QUALITY, RECOVERED
+from bench.report.sections import EFFECT, NOT_RUN, QUALITY, RECOVERED
 from bench.store.checksums import SUMS, check
 from bench.store.files import read_json
 from bench.store.paths import PAGE, PROVENANCE, TABLE, result_folder
@@ -15,7 +15,7 @@ from bench.store.raw import raw_file, read_raw
 from swq.errors import UserError
 
 MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
-SHOWN = (EFFECT, QUALITY, RECOVERED)  # sections
+SHOWN = (EFFECT, QUALITY, RECOVERED, NOT_RUN)  # sections
 
 
 def show(params: Params) -> str:

@@ -48,8 +48,7 @@ class Item:
     def log_probability(self) -> float:
         """Log-probability of the right choice among the choices, in nats: a log-softmax over their log-likelihoods.
 
-        It lies between that of a guess and 0, so that a long choice weighs no more than a short one. The margin has no
-        such bound.
+        It is at most 0. Unlike the margin, it sees all wrong choices, and gains nothing once the right one is certain.
         """
         best = max(self._finite)
         total = best + math.log(sum(math.exp(value - best) for value in self._finite))

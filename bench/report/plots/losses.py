@@ -18,7 +18,7 @@ from swq.losses import SW_TERMS
 def plot_losses(measured: Measured) -> Figure | None:
     """Draw, per block, each trained row's first loss term after training, and SW's share of loss and gradient.
 
-    Several seeds are averaged.
+    Several seeds are averaged. Lines of rows without SW are dashed.
     """
     rows = measured.run
     trained = [row for row in rows if row.cell.loss is not None]
@@ -46,13 +46,19 @@ def _plot_base_term(axes: Axes, row: Row, label: str, color: str) -> None:
     weights = row.cell.loss.weights
     base = next((name for name, weight in weights.items() if weight and name not in SW_TERMS), None)
     if base:
-        axes.plot(*by_block(row, lambda losses: losses[base] / weights[base]), label=f"{label}: {base}", color=color)
+        blocks, losses = by_block(row, lambda losses: losses[base] / weights[base])
+        axes.plot(blocks, losses, label=f"{label}: {base}", color=color, linestyle=_line(row))
 
 
 def _plot_sw(axes: Axes, row: Row, color: str, share: Callable[[Losses], float]) -> None:
     if has_shares(row):
         blocks, shares = by_block(row, share)
-        axes.plot(blocks, [100 * value for value in shares], color=color)
+        axes.plot(blocks, [100 * value for value in shares], color=color, linestyle=_line(row))
+
+
+def _line(row: Row) -> str:
+    """Return how a row's line is drawn: whole with SW, dashed without."""
+    return "-" if row.cell.has_sw else "--"
 
 
 VIEW = PlotView(

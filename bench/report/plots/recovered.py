@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,32 +16,55 @@ from bench.report.plots.names import names
 from bench.report.sections import RECOVERED, PlotView
 from bench.report.tables.columns import CALLED
 
+COLORS = {name: f"C{place}" for place, name in enumerate(CALLED)}
 WIDEST = 150.0  # percent; a wider interval would squeeze the others
 
 
 def plot_recovered(measured: Measured) -> Figure | None:
-    """Draw one panel per measure, each on its own scale."""
-    rows = measured.run
-    compared = [row for row in rows if row.recovered]
-    if not compared:
+    """Draw one panel per measure that has a share; rows that are compared with RTN have panels of their own.
+
+    RTN loses much more than a trained row, so that shares of it would squeeze the others.
+    """
+    compared = [row for row in measured.run if row.recovered]
+    groups = [[row for row in compared if _is_over_rtn(measured, row) is over] for over in (False, True)]
+    groups = [rows for rows in groups if rows]
+    if not groups:
         return None
-    called = names(rows)
-    height = 0.6 * len(compared) + 1.5
-    shown = measures(measured.params)
-    figure, panels = plt.subplots(1, len(shown), figsize=(3.7 * len(shown), height), sharey=True, layout="constrained")
-    for place, (measure, axes) in enumerate(zip(shown, panels, strict=True)):
-        for line, row in enumerate(compared):
-            assert row.recovered is not None
-            _plot_share(axes, line, row.recovered[measure], f"C{place}")
-        axes.axvline(0, color="black", linewidth=0.8)
-        low, high = axes.get_xlim()
-        axes.set_xlim(max(low, -WIDEST), min(high, WIDEST))
-        axes.set(title=f"of lost {CALLED[measure]}", xlabel="%")
+    called = names(measured.run)
+    shown = [_with_a_share(rows, measures(measured.params)) for rows in groups]
+    heights = [0.6 * len(rows) + 0.8 for rows in groups]
+    size = (3 + 3.5 * max(map(len, shown)), sum(heights) + 0.7)
+    figure = plt.figure(figsize=size, layout="constrained")
+    parts = np.atleast_1d(figure.subfigures(len(groups), 1, height_ratios=heights))
+    for part, rows, own in zip(parts, groups, shown, strict=True):
+        panels = part.subplots(1, len(own), squeeze=False, sharey=True)[0]
+        for measure, axes in zip(own, panels, strict=True):
+            _plot_measure(axes, rows, measure)
+        panels[0].set_yticks(range(len(rows)), [f"{called[row.keys]}\nvs {row.base}" for row in rows])
+        panels[0].set_ylim(len(rows) - 0.5, -0.5)
     cut = "" if not any(_reaches_beyond(row) for row in compared) else f"; axes end at {WIDEST:.0f} %"
-    panels[0].set_yticks(range(len(compared)), [f"{called[row.keys]}\nvs {row.base}" for row in compared])
-    panels[0].set_ylim(len(compared) - 0.5, -0.5)
     figure.suptitle(f"Suite {measured.params.suite}: recovered share of what the base lost, with 95 % intervals{cut}")
     return figure
+
+
+def _with_a_share(rows: list[Row], shown: tuple[str, ...]) -> list[str]:
+    """Return the measures in which some row has a share; the first one if there is none."""
+    found = [m for m in shown if any(row.recovered and row.recovered[m].share for row in rows)]
+    return found or list(shown[:1])
+
+
+def _plot_measure(axes: Axes, rows: list[Row], measure: str) -> None:
+    for line, row in enumerate(rows):
+        assert row.recovered is not None
+        _plot_share(axes, line, row.recovered[measure], COLORS[measure])
+    axes.axvline(0, color="black", linewidth=0.8)
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -WIDEST), min(high, WIDEST))
+    axes.set(title=f"of lost {CALLED[measure]}", xlabel="%")
+
+
+def _is_over_rtn(measured: Measured, row: Row) -> bool:
+    return measured.params.cells[measured.params.report.baselines[row.keys[0]]].method_name == "rtn"
 
 
 def _reaches_beyond(row: Row) -> bool:

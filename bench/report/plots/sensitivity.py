@@ -34,7 +34,7 @@ def plot_sensitivity(measured: Measured) -> Figure | None:
             _plot(axes[0, column], line, lambda row: row.perplexity(text), called, f"C{place}")
             _plot(axes[1, column], line, Row.mean_log_probability, called, f"C{place}")
         axes[0, column].set(ylabel=perplexity_label(text))
-        axes[1, column].set(xlabel=name, ylabel="log-probability (a guess: -1)")
+        axes[1, column].set(xlabel=name, ylabel="log-probability, nats")
         axes[0, column].legend(fontsize=8)
         if name.startswith("projections"):
             for axis in axes[:, column]:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from bench.report.sections import TableView
-from bench.report.tables import broken_windows, changed, distance, published, quality, recovered, sw_effect, sw_share
+from bench.report.tables import (
+    broken_windows,
+    changed,
+    distance,
+    not_run,
+    published,
+    quality,
+    recovered,
+    sw_effect,
+    sw_share,
+)
 
 TABLES: dict[str, TableView] = {
     "sw_effect": sw_effect.VIEW,
@@ -14,4 +24,5 @@ TABLES: dict[str, TableView] = {
     "changed": changed.VIEW,
     "sw_share": sw_share.VIEW,
     "published": published.VIEW,
+    "not_run": not_run.VIEW,
 }

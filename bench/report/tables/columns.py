@@ -21,7 +21,7 @@ CALLED = {
     "log_probability": "log-probability",
     "divergence": "KL divergence",
 }
-UNITS = {name: (100, " pt") if name == "accuracy" else (1, "") for name in CALLED}
+UNITS = {"accuracy": (100, " pt"), "log_perplexity": (1, ""), "log_probability": (1, " sd"), "divergence": (1, "")}
 
 
 class Naming:

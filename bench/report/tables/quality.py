@@ -6,24 +6,21 @@ from bench.analysis.recovery import mean_interval
 from bench.analysis.rows import Measured
 from bench.render.table import Table
 from bench.report.sections import QUALITY, TableView
-from bench.report.tables.columns import NOT_RUN, Naming, seeds_run, short, show_spread
+from bench.report.tables.columns import Naming, seeds_run, short, show_spread
 
 
 def quality_table(measured: Measured) -> Table:
     """A row per row: perplexity, accuracy per task, their mean, and log-probability; the mean over seeds of each."""
     protocol, naming = measured.params.protocol, Naming(measured.params, seeds_run)
     tasks, texts = protocol.tasks, protocol.perplexity.texts
-    width = len(texts) + len(tasks) + 2
     body = []
-    for row in measured.rows:
-        cells = [NOT_RUN, *[""] * (width - 1)]
-        if row.results:
-            cells = [
-                *(show_spread(row.perplexity(text), 2) for text in texts),
-                *(show_spread(row.accuracy(task), 1, 100, deviation=False) for task in tasks),
-                show_spread(row.mean_accuracy(), 2, 100),
-                show_spread(row.mean_log_probability(), 3),
-            ]
+    for row in measured.run:
+        cells = [
+            *(show_spread(row.perplexity(text), 2) for text in texts),
+            *(show_spread(row.accuracy(task), 1, 100, deviation=False) for task in tasks),
+            show_spread(row.mean_accuracy(), 2, 100),
+            show_spread(row.mean_log_probability(), 3),
+        ]
         body.append([*naming.of(row), *cells])
     of_texts = ["perplexity"] if len(texts) == 1 else [f"{text} ppl" for text in texts]
     headers = [*naming.headers, *of_texts, *map(short, tasks), "mean acc", "log-prob"]
@@ -41,8 +38,8 @@ def how_far_accuracy_reaches(measured: Measured) -> str:
     return (
         f"**Accuracy decides little here:** {len(finite[-1].items):,} items determine one cell's mean accuracy"
         f" only to about ±{50 * (spread.high - spread.low):.1f} points. The differences in question are a few points or"
-        " less. Read perplexity and log-prob first: the log-probability of the right choice among the choices, where a"
-        " guess is -1. It moves with every answer, also where the answer stays right or wrong."
+        " less. Read perplexity and log-prob first: the log-probability of the right choice among the choices, which"
+        " moves also where an answer stays right or wrong."
     )
 
 

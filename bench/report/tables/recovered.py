@@ -9,7 +9,7 @@ from bench.analysis.recovery import LEVEL, MIN_SEEDS
 from bench.analysis.rows import Measured, Row
 from bench.render.table import Table
 from bench.report.sections import RECOVERED, TableView
-from bench.report.tables.columns import CALLED, NOT_RUN, Naming, by_medians, seeds_compared, show_share
+from bench.report.tables.columns import CALLED, Naming, by_medians, seeds_compared, show_share
 
 RESUMED = "*"
 DTYPE_BITS = {"float32": "32", "float16": "16", "bfloat16": "16"}
@@ -19,16 +19,14 @@ def recovery_table(measured: Measured) -> Table:
     """A row per row: recovered shares with intervals, time, memory and stored bits."""
     naming, shown = Naming(measured.params, seeds_compared), measures(measured.params)
     body = []
-    for row in measured.rows:
-        cells = [NOT_RUN, *[""] * (len(shown) + 2)]
-        if row.results:
-            bits = row.results[0].bits_per_weight
-            cells = [
-                *(show_share(row.recovered, measure) if row.recovered else "" for measure in shown),
-                _minutes(row),
-                f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
-                f"{bits:.3f}" if bits else DTYPE_BITS[measured.params.protocol.dtype],
-            ]
+    for row in measured.run:
+        bits = row.results[0].bits_per_weight
+        cells = [
+            *(show_share(row.recovered, measure) if row.recovered else "" for measure in shown),
+            _minutes(row),
+            f"{max(result.peak_host_bytes for result in row.results) / 2**30:.2f}",
+            f"{bits:.3f}" if bits else DTYPE_BITS[measured.params.protocol.dtype],
+        ]
         body.append([*naming.of(row), row.base or "", *cells])
     shares_of = [f"of {CALLED[measure]}" for measure in shown]
     headers = [*naming.headers, "base", *shares_of, "minutes", "peak GiB", "bits/weight"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.analysis.compare import measures
 from bench.analysis.recovery import MIN_SEEDS, NOTHING_LOST, Recovery
-from bench.analysis.rows import Measured
+from bench.analysis.rows import Measured, Row
 from bench.render.table import Table
 from bench.report.sections import EFFECT, TableView
 from bench.report.tables.columns import CALLED, Naming, by_medians, seeds_compared, show_share
@@ -24,15 +24,29 @@ def sw_effect_table(measured: Measured) -> Table:
     """A line for each row with SW that can be compared with a base without SW: what SW does, in each measure."""
     params = measured.params
     naming = Naming(params, seeds_compared, always=True)
-    shown = [measure for measure in ORDER if measure in measures(params)]
-    body = []
-    for row in measured.rows:
-        base = params.report.baselines.get(row.keys[0])
-        if row.recovered and base and row.cell.has_sw and not params.cells[base].has_sw:
-            found = [f"{effect(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in shown]
-            body.append([*naming.of(row), *found])
+    shown, body = measures_shown(measured), []
+    for row in compared_rows(measured):
+        assert row.recovered is not None
+        found = [f"{effect(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in shown]
+        body.append([*naming.of(row), *found])
     headers = [*naming.headers, *(f"of lost {CALLED[measure]}, %" for measure in shown)]
     return Table(body, headers, left=len(naming.headers))
+
+
+def compared_rows(measured: Measured) -> list[Row]:
+    """Return the rows with SW that can be compared with a base without SW."""
+    params = measured.params
+    bases = {row.keys: params.report.baselines.get(row.keys[0]) for row in measured.rows if row.cell.has_sw}
+    return [
+        row
+        for row in measured.rows
+        if row.recovered and (base := bases.get(row.keys)) and not params.cells[base].has_sw
+    ]
+
+
+def measures_shown(measured: Measured) -> list[str]:
+    """Return the suite's measures, the most telling first."""
+    return [measure for measure in ORDER if measure in measures(measured.params)]
 
 
 def effect(recovered: Recovery) -> str:

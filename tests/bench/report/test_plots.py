@@ -16,6 +16,7 @@ from bench.report.plots.files import draw
 from bench.report.plots.sensitivity import by_projections, by_weight
 from tests.support import tiny_suite
 
+COMPARISONS = {"effect", "recovered", "by_task"}
 WEIGHTS = (0.0, 0.1, 0.5)
 
 
@@ -69,7 +70,7 @@ def test_same_numbers_give_the_same_bytes(rows: list[Row], tmp_path: Path) -> No
     folders = [tmp_path / name for name in ("first", "second")]
     for folder in folders:
         folder.mkdir()
-        assert set(draw(folder, Measured(params, {}, rows))) == set(PLOTS) - {"recovered"}
+        assert set(draw(folder, Measured(params, {}, rows))) == set(PLOTS) - COMPARISONS
     names = sorted(path.name for path in folders[0].iterdir())
-    assert names == sorted(f"{plot}.{form}" for plot in set(PLOTS) - {"recovered"} for form in ("png", "svg"))
+    assert names == sorted(f"{plot}.{form}" for plot in set(PLOTS) - COMPARISONS for form in ("png", "svg"))
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
