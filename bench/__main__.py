@@ -298,6 +298,14 @@ def report() -> None:
     typer.echo(closing)
 
 
+@app.command()
+def index() -> None:
+    """Write results/README.md and results/index.html from the results of all suites."""
+    from bench.report.index import write_index
+
+    typer.echo(write_index())
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit status 1."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

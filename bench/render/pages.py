@@ -44,14 +44,20 @@ def html_page(title: str, parts: list[Part]) -> str:
 
 def _part(part: Part) -> str:
     if not isinstance(part, str):
-        return f'<div class="wide">{part.html()}</div>'
+        return f'<div class="wide">{_marked(part.html())}</div>'
     marks, text = re.fullmatch(r"(#*) ?(.*)", part, re.DOTALL).groups()  # type: ignore[union-attr]
     tag = f"h{len(marks)}" if marks else "p"
     return f"<{tag}>{_inline(text)}</{tag}>"
 
 
 def _inline(text: str) -> str:
-    """Escape text; ** is bold, * is italic, ` is code."""
+    """Escape text; ** is bold, * is italic, ` is code, [text](address) is a link."""
     escaped = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text, quote=False))
     escaped = re.sub(r"\*(\w.*?)\*", r"<i>\1</i>", escaped)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
+    return _marked(escaped)
+
+
+def _marked(escaped: str) -> str:
+    """Return escaped text with its code and links, which tables hold too."""
+    with_code = re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
+    return re.sub(r"\[([^][]+)\]\(([^()\s]+)\)", r'<a href="\2">\1</a>', with_code)
