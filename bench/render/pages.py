@@ -16,7 +16,7 @@ h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap;
   font-size: .9em }
 th, td { padding: .25rem .55rem; border-bottom: 1px solid #ddd } th { border-bottom: 2px solid #888 }
-tbody tr:hover { background: #f4f6fa } .wide { margin: 1rem 0 } img { max-width: 100%; height: auto }
+tbody tr:hover { background: #f4f6fa } .wide { margin: 1rem 0 } img { max-width: 100%; min-width: 40rem; height: auto }
 code { background: #f2f2f2; padding: 0 .2rem }
 """
 

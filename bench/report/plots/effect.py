@@ -14,6 +14,7 @@ from bench.report.sections import EFFECT, PlotView
 from bench.report.tables.columns import CALLED
 from bench.report.tables.sw_effect import compared_rows, measures_shown
 
+WIDEST = 150.0  # percent; a wider interval would squeeze the others
 CLAIMED = "accuracy"  # the measure that the paper's ranges are about
 
 
@@ -33,6 +34,8 @@ def plot_effect(measured: Measured) -> Figure | None:
             _interval(axes, line, row, measure)
             _seeds(axes, line, measured, row, measure)
         axes.axvline(0, color="black", linewidth=0.8)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -WIDEST), min(high, WIDEST))
         axes.set(title=f"of lost {CALLED[measure]}", xlabel="recovered by SW, %")
     panels[0, 0].set_yticks(range(len(rows)), [called[row.keys] for row in rows])
     panels[0, 0].set_ylim(len(rows) - 0.5, -0.5)
