@@ -106,6 +106,28 @@ def estimate(
 
 
 @app.command()
+def power(
+    model: Model = None,
+    scheme: Scheme = None,
+    half_width: Annotated[float, typer.Option(help="Wanted half-width of a share, in %.")] = 2,
+    effect: Annotated[float, typer.Option(help="A true share that is to be told from 0, in %.")] = 5,
+    bound: Annotated[float, typer.Option(help="Bound of equivalence: the interval lies inside ± this, in %.")] = 2,
+    chance: Annotated[float, typer.Option(help="Wanted chance to conclude either, as a fraction.")] = 0.8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
+) -> None:
+    """Say what the suite or a slice can decide, before it runs: half-widths, seeds and hours, claim by claim.
+
+    It needs no network. Variances are those of results/."""
+    from bench.power import page
+    from bench.power.plan import Wanted, plan
+    from bench.runs.slices import select
+
+    params = load_params()
+    found = plan(params, select(params, model, scheme), Wanted(half_width, effect, bound, chance))
+    typer.echo(json.dumps(page.as_json(found), indent=2) if as_json else page.page(found))
+
+
+@app.command()
 def run(
     model: Model = None,
     scheme: Scheme = None,

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.analysis.median_windows import median_share, n_collapsed
+from bench.analysis.components import components, root
+from bench.analysis.median_windows import collapsed, median_share, n_collapsed
 from bench.analysis.recovery import Array, Interval, Recovery, Stratum, p_of_gain, recovery
 from bench.published.claims import judge, with_seeds
 from bench.published.pooled import holm, pooled
@@ -53,27 +54,10 @@ def variances(row: str, path: Path = CELLS) -> Variances:
 
     base = np.stack([loss(scheme, method, f"s{seed}") for seed in range(1, 6)])
     treated = np.stack([loss(scheme, method, "sw", f"s{seed}") for seed in range(1, 6)])
-    whole = [w for w in range(base.shape[1]) if not n_collapsed([Stratum(*_only(w, loss("fp"), base, treated))])]
-    values = np.stack([treated - base, loss("fp") - base])[:, :, whole]
-    _, n_seeds, n_windows = values.shape
-    of_seed, of_window = values.mean(axis=2), values.mean(axis=1)
-    left = values - of_seed[:, :, None] - of_window[:, None, :] + values.mean(axis=(1, 2))[:, None, None]
-    rest = left.reshape(2, -1) @ left.reshape(2, -1).T / ((n_seeds - 1) * (n_windows - 1))
-    parts = (np.cov(of_seed) - rest / n_windows, np.cov(of_window) - rest / n_seeds, rest)
-    return Variances(float(values[1].mean()), *map(_root, parts))
-
-
-def _only(window: int, reference: Array, base: Array, treated: Array) -> tuple[Array, Array, Array]:
-    """Return values in which other windows are like full precision but for the median loss, so that one can be told."""
-    rest = np.arange(base.shape[1]) != window
-    shift = np.median(reference - base), np.median(reference - treated)
-    return reference, np.where(rest, reference - shift[0], base), np.where(rest, reference - shift[1], treated)
-
-
-def _root(covariance: Array) -> Array:
-    """Return a matrix whose product with its transpose is the covariance, with negative eigenvalues set to 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0))
+    stratum = Stratum(loss("fp"), base, treated)
+    values = stratum.contrasts()[:, :, ~collapsed(stratum)]
+    parts = components(values)
+    return Variances(float(values[1].mean()), *map(root, (parts.seeds, parts.items, parts.rest)))
 
 
 def experiment(

@@ -28,7 +28,7 @@ FLOORS = {
         ("runtime", "prepare", "analysis"),
         ("inputs", "published"),
         ("scoring", "preflight", "report"),
-        ("stages", "runs", "speed"),
+        ("stages", "runs", "speed", "power"),
         ("__main__",),
     ),
 }

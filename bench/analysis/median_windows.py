@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import brentq
 
@@ -39,10 +40,10 @@ TO_DEVIATION = 1.4826  # a normal distribution's standard deviation over its med
 
 def n_collapsed(strata: list[Stratum]) -> int:
     """Return how many windows the base or the treated model breaks down on, with any seed."""
-    return sum(int(_collapsed(stratum).sum()) for stratum in strata)
+    return sum(int(collapsed(stratum).sum()) for stratum in strata)
 
 
-def _collapsed(stratum: Stratum) -> Array:
+def collapsed(stratum: Stratum) -> NDArray[np.bool_]:
     """Say of each window whether it is far worse than this model's other windows, with any seed."""
     found = np.zeros(len(stratum.reference), dtype=bool)
     for values in (stratum.base, stratum.treated):

@@ -67,8 +67,9 @@ class Figure(Strict):
         scheme: compares with `str(cell.scheme)`; None is full precision.
         perplexity: by text, windows of 2048 tokens.
         tasks: zero-shot accuracy by task, in percent.
-        mean_acc: mean over the five tasks as printed, in percent; kept only to be compared with the tasks, never
-            shown. If this file does not hold the tasks that the source prints, `note` says so.
+        mean_acc: mean over the five tasks as printed, in percent; compared with the tasks, and taken for their mean
+            by `power` alone, where no source has them. If this file does not hold the tasks that the source prints,
+            `note` says so.
         source: a key of the registry's sources.
         recipe: a key of the registry's recipes; None if nothing is known of it, or nothing needs to be.
         note: what to know before comparing with it.

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "compose": (("bench.config.compose", "hydra"), set()),
     "check": (("bench.preflight.check",), set()),
     "estimate": (("bench.preflight.estimate",), set()),
+    "power": (("bench.power.plan", "bench.power.page"), set()),
     "run": (("bench.preflight.check", "bench.runs.run", "bench.runs.show", "bench.runs.console"), set()),
     "show": (("bench.runs.show",), set()),
     "import": (("bench.runs.import_raw",), set()),

@@ -1,0 +1,1 @@
+"""power: what a suite can decide, before it runs."""
