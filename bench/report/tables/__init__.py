@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from bench.report.sections import TableView
-from bench.report.tables import broken_windows, changed, distance, published, quality, recovered, sw_effect, sw_share
+from bench.report.tables import (
+    broken_windows,
+    changed,
+    distance,
+    published,
+    quality,
+    recovered,
+    sw_effect,
+    sw_placebo,
+    sw_share,
+)
 
 TABLES: dict[str, TableView] = {
     "sw_effect": sw_effect.VIEW,
+    "sw_placebo": sw_placebo.VIEW,
     "quality": quality.VIEW,
     "distance": distance.VIEW,
     "broken_windows": broken_windows.VIEW,
