@@ -25,13 +25,18 @@ def beyond_placebo(
     Raises:
         UserError: cells were scored on different documents.
     """
-    reference, triples = full_precision(params, results, keys), _triples(params, results, keys, placebo)
-    if reference is None or not triples:
+    reference, found = full_precision(params, results, keys), with_placebo(params, results, keys, placebo)
+    if reference is None or not found:
         return None
-    return {name: recovered(strata(reference, triples, name), name) for name in measures(params)}
+    return {name: recovered(strata(reference, found, name), name) for name in measures(params)}
 
 
-def _triples(params: Params, results: dict[str, CellResult], keys: SeedGroup, placebo: str) -> list[Triple]:
+def with_placebo(params: Params, results: dict[str, CellResult], keys: SeedGroup, placebo: str) -> list[Triple]:
+    """Return the base, the cell and its placebo of every cell that can be compared with both.
+
+    Raises:
+        UserError: a cell and its base were scored on different documents.
+    """
     found = []
     for base, treated in compared(params, results, keys):
         beside = results.get(placebo_of(params.suite, params.cells, treated.key, placebo) or "")

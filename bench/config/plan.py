@@ -30,7 +30,8 @@ class PlanFile(Strict):
         arms: rows that are tested against their bases; for each, its placebos, which may be none.
         seeds: of every arm, its base and its placebos.
         bound: percentage points of the recovered share. Inside ±bound, an effect has no practical size.
-        pooled: arms over which one share is taken too.
+        pooled: arms of one model, over which one share is taken too: beside their bases, and beside their first
+            placebos, their second ones, and so on.
         exclusions: what will be left out, and when, as sentences for people.
     """
 
@@ -133,6 +134,8 @@ def check_plan(plan: Plan, suite: str, cells: Cells, baselines: Mapping[str, str
     for place, row in _rows(plan):
         if row not in rows:
             raise mistake(f"{place}: {one_of('row', row, rows)}")
+    if len({cells[key].model for arm in plan.pooled for key in cells_of(suite, cells, arm)}) > 1:
+        raise mistake("plan.pooled: the arms have cells of several models, which were not scored on the same tokens")
     for arm, placebos in plan.arms.items():
         keys = cells_of(suite, cells, arm)
         if lacking := set(plan.seeds) - {cells[key].seed for key in keys}:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from bench.analysis.compare import measures
 from bench.analysis.recovery import MIN_SEEDS, NOTHING_LOST, Recovery
-from bench.analysis.rows import Row
 from bench.config.params import Params
-from bench.config.plan import row_of
 from bench.report.tables.columns import show_share
 
 ORDER = ("log_perplexity", "divergence", "log_probability", "accuracy")  # the most telling first
@@ -18,10 +16,11 @@ def in_order(params: Params) -> list[str]:
     return [measure for measure in ORDER if measure in measures(params)]
 
 
-def answer(params: Params, row: Row, measure: str) -> str:
-    """Say of a row that was compared what SW does in a measure, and how sure that is."""
-    assert row.recovered is not None
-    return f"{effect(row.recovered[measure], _bound(params, row, measure))}: {show_share(row.recovered, measure)}"
+def answers(params: Params, recovered: dict[str, Recovery], planned: bool) -> list[str]:
+    """Say in each measure what SW does, and how sure that is; a bound holds for what was `planned`."""
+    plan = params.plan if planned else None
+    bounds: dict[str, float] = {measure: plan.bound / 100 for measure in plan.measures} if plan else {}
+    return [f"{effect(recovered[m], bounds.get(m))}: {show_share(recovered, m)}" for m in in_order(params)]
 
 
 def effect(recovered: Recovery, bound: float | None = None) -> str:
@@ -53,9 +52,3 @@ def bounded(params: Params) -> str:
         f" Of the plan's arms and measures, an interval inside ±{params.plan.bound:g} % says *{NO_EFFECT}*, also if it"
         f" does not hold 0. That needs {MIN_SEEDS} seeds too."
     )
-
-
-def _bound(params: Params, row: Row, measure: str) -> float | None:
-    plan = params.plan
-    named = plan and measure in plan.measures and row_of(params.suite, row.cell, row.keys[0]) in plan.arms
-    return plan.bound / 100 if plan and named else None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from bench.analysis.recovery import MIN_SEEDS
-from bench.analysis.rows import Measured
+from bench.analysis.rows import Measured, Row
+from bench.config.params import Params
+from bench.config.plan import row_of
 from bench.render.table import Table
-from bench.report.answers import answer, bounded, in_order
+from bench.report.answers import answers, bounded, in_order
+from bench.report.pooled import pooled_row
 from bench.report.sections import EFFECT, TableView
 from bench.report.tables.columns import CALLED, Naming, by_medians, seeds_compared
 
@@ -22,15 +25,20 @@ def sw_effect_table(measured: Measured) -> Table:
     """A line for each row with SW that can be compared with a base without SW: what SW does, in each measure."""
     params = measured.params
     naming = Naming(params, seeds_compared, always=True)
-    shown = in_order(params)
     body = []
     for row in measured.rows:
         base = params.report.baselines.get(row.keys[0])
         if row.recovered and base and row.cell.has_sw and not params.cells[base].has_sw:
-            found = [answer(params, row, measure) for measure in shown]
-            body.append([*naming.of(row), *found])
-    headers = [*naming.headers, *(f"of lost {CALLED[measure]}, %" for measure in shown)]
+            body.append([*naming.of(row), *answers(params, row.recovered, is_arm(params, row))])
+    whole = pooled_row(measured)
+    if whole and whole.recovered:
+        body.append([*naming.of(whole), *answers(params, whole.recovered, planned=True)])
+    headers = [*naming.headers, *(f"of lost {CALLED[measure]}, %" for measure in in_order(params))]
     return Table(body, headers, left=len(naming.headers))
+
+
+def is_arm(params: Params, row: Row) -> bool:
+    return params.plan is not None and row_of(params.suite, row.cell, row.keys[0]) in params.plan.arms
 
 
 def explained(measured: Measured) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from bench.analysis.median_windows import median_recovery, n_collapsed
 from bench.analysis.recovery import Recovery, Stratum, recovery
+from bench.published.pooled import pooled
 
 
 def drawn(n_seeds: int, seed: int = 0, n_items: int = 40) -> list[Stratum]:
@@ -45,6 +46,12 @@ def test_interval_is_that_of_the_same_two_differences() -> None:
     (stratum,) = drawn(1)[:1]
     moved = stratum.reference - stratum.base[0] + stratum.beside[0]
     assert recovery([stratum]) == recovery([Stratum(moved, stratum.beside, stratum.treated)])
+
+
+def test_pooled_differences_are_means_of_differences() -> None:
+    one, other = drawn(6, seed=1), drawn(6, seed=2)
+    for a, b, both in zip(one, other, pooled([one, other]), strict=True):
+        np.testing.assert_allclose(both.contrasts(), (a.contrasts() + b.contrasts()) / 2, atol=1e-12)
 
 
 def test_base_as_its_own_placebo_changes_nothing() -> None:

@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic_core import PydanticCustomError
 
 from bench.analysis.compare import DIVERGENCE, MEASURES
 from bench.config.compose import compose, composed
 from bench.config.params import Params, load_params
-from bench.config.plan import Measure, placebo_of, planned_cells
+from bench.config.plan import Measure, check_plan, placebo_of, planned_cells
 from bench.config.strict import parse_section
 from bench.report.tables.columns import CALLED
 from bench.store.record import provenance
@@ -117,6 +118,15 @@ def test_plan_that_is_not_there_is_named(project: Path, named: str) -> None:
     suite = Path("conf/suite/placebo.yaml")
     suite.write_text(suite.read_text().replace("plan: placebo", f"plan: {named}"))
     assert edited(dict).startswith("plan: unknown plan ")
+
+
+def test_arms_of_several_models_are_not_pooled(project: Path) -> None:
+    params = parse_section(Params, composed("placebo"), "conf/")
+    cell = params.cells["placebo-smollm2-135m-w3a16g64-omniquant-sw-s1"]
+    cells = params.cells | {"placebo-other-w3a16g64-omniquant-sw-s1": cell.model_copy(update={"model": "other"})}
+    assert params.plan is not None
+    with pytest.raises(PydanticCustomError, match=r"plan.pooled: the arms have cells of several models"):
+        check_plan(params.plan, params.suite, cells, params.report.baselines, params.protocol)
 
 
 def test_divergence_is_planned_only_where_it_is_measured(project: Path) -> None:

@@ -118,6 +118,26 @@ def test_sw_helps_but_no_more_than_its_placebo(params: Params) -> None:
     assert all(cell.startswith("open: n/a") for cell in (*alone[4:], *beside[5:])), "no answer changed"
 
 
+def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -> None:
+    """Pooling a single arm says what that arm says, beside its base and beside its placebo."""
+    one = measured(suite(PLAN | {"pooled": ["omniquant-sw"]}))
+    for table in (sw_effect_table(one), sw_placebo_table(one)):
+        alone, whole = table.rows
+        assert whole[0] == f"pooled: {alone[0]}" and whole[1:] == alone[1:]
+    two = PLAN | {
+        "arms": PLAN["arms"] | {"omniquant-mismatched": []},
+        "pooled": ["omniquant-sw", "omniquant-mismatched"],
+    }
+    effects = sw_effect_table(measured(suite(two))).rows
+    assert effects[-1][0] == "pooled: OmniQuant + SW, OmniQuant + placebo" and effects[-1][3].startswith("helps: 10.")
+    assert len(sw_placebo_table(measured(suite(two))).rows) == 1, "not every pooled arm has a placebo"
+    raw("tiny-omniquant-mismatched-s2").unlink()
+    assert sw_effect_table(measured(suite(two))).rows[-1][2] == "4 of 5, conditional"
+    for path in raw_folder("tiny").glob("tiny-omniquant-mismatched-*"):
+        path.unlink()
+    assert len(sw_effect_table(measured(suite(two))).rows) == 1, "which arm came first must not decide"
+
+
 def test_without_a_plan_nothing_is_said(params: Params) -> None:
     found = measured(suite(None))
     assert as_planned(found) == [] and sw_placebo_table(found).rows == [] and len(sw_effect_table(found).rows) == 1
