@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.analysis.median_windows import median_recovery, n_collapsed
@@ -16,6 +18,7 @@ STANDARDISED = "log_probability"  # task by task, before tasks are averaged
 DIVERGENCE = "divergence"  # of a suite whose protocol asks for it
 
 Pair = tuple[CellResult, CellResult]  # the base, and the cell that is compared with it
+Triple = tuple[CellResult, CellResult, CellResult]  # and the placebo that gains are counted from
 
 
 def recovered_by(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> dict[str, Recovery] | None:
@@ -92,20 +95,20 @@ def _check_documents(results: list[CellResult]) -> None:
         raise UserError(f"these cells were scored on different documents and cannot be compared: {keys}")
 
 
-def strata(reference: CellResult, pairs: list[Pair], measure: str) -> list[Stratum]:
-    """Return a measure's items, one stratum per task or text; a pair is a seed.
+def strata(reference: CellResult, pairs: Sequence[Pair | Triple], measure: str) -> list[Stratum]:
+    """Return a measure's items, one stratum per task or text; a pair or triple is a seed.
 
     Raises:
         UserError: they were scored on different documents.
     """
     _check_documents([reference, *(result for pair in pairs for result in pair)])
     whole = reference.measure(measure)
-    bases, treated = ([result.measure(measure) for result in side] for side in zip(*pairs, strict=True))
+    sides = [[result.measure(measure) for result in side] for side in zip(*pairs, strict=True)]
     found = []
     for place, values in enumerate(whole):
         unit = _unit(values) if measure == STANDARDISED else 1.0
-        sides = (np.stack([result[place] for result in side]) for side in (bases, treated))
-        found.append(Stratum(values / unit, *(side / unit for side in sides)))
+        stacked = (np.stack([seed[place] for seed in side]) for side in sides)
+        found.append(Stratum(values / unit, *(side / unit for side in stacked)))
     return found
 
 

@@ -20,8 +20,8 @@ def is_current(params: Params, key: str, made: Record, scored: Record) -> bool:
 def difference(params: Params, key: str, raw: RawCell) -> str | None:
     """Name the first thing in which a raw file differs from cell `key` of params.yaml; None if it is that cell's.
 
-    Machine, versions and cost are no part of what a cell is. A plan that a suite is bound to belongs here too, beside
-    model, recipe, calibration and protocol.
+    Machine, versions and cost are no part of what a cell is. Nor is a plan: `another_plan` asks about it. A report
+    shows a cell of another plan and says so, while an import refuses it.
     """
     made, scored = raw.records.reconstruct.made_with, raw.records.score.scored_with
     for theirs, ours in ((made, params.made_with(key)), (scored, params.scored_with())):
@@ -29,6 +29,22 @@ def difference(params: Params, key: str, raw: RawCell) -> str | None:
             if theirs.get(name) != ours.get(name):
                 place, given, wanted = next(_leaves(name, theirs.get(name), ours.get(name)))
                 return f"another {name}: {place} is {_shown(given)}, and params.yaml has {_shown(wanted)}"
+    return None
+
+
+def another_plan(params: Params, records: Record) -> str | None:
+    """Say that a cell was made or scored by another plan than that of params.yaml, or before it; None if it was not.
+
+    A suite without a plan is bound to nothing.
+    """
+    wanted = params.plan
+    if wanted is None:
+        return None
+    for stage in ("reconstruct", "score"):
+        provenance = records.get(stage, {}).get("provenance")
+        given = provenance.get("plan_sha256") if isinstance(provenance, dict) else None
+        if given != wanted.sha256:
+            return f"another plan: {stage} ran with {_shown(given)}, and params.yaml has {shown(wanted.sha256)}"
     return None
 
 

@@ -39,14 +39,14 @@ TO_DEVIATION = 1.4826  # a normal distribution's standard deviation over its med
 
 
 def n_collapsed(strata: list[Stratum]) -> int:
-    """Return how many windows the base or the treated model breaks down on, with any seed."""
+    """Return how many windows the base, the treated model or its placebo breaks down on, with any seed."""
     return sum(int(collapsed(stratum).sum()) for stratum in strata)
 
 
 def collapsed(stratum: Stratum) -> NDArray[np.bool_]:
     """Say of each window whether it is far worse than this model's other windows, with any seed."""
     found = np.zeros(len(stratum.reference), dtype=bool)
-    for values in (stratum.base, stratum.treated):
+    for values in (stratum.base, stratum.treated, stratum.beside):
         excess = stratum.reference - values
         found |= (excess > np.median(excess, axis=1, keepdims=True) + FAR).any(axis=0)
     return found

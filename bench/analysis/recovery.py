@@ -58,15 +58,22 @@ class Stratum:
         reference: (n_items,) of the full-precision model.
         base: (n_seeds, n_items).
         treated: (n_seeds, n_items); row s was made with the same seed as base's.
+        placebo: the same, of what gains are counted from in the base's place; None for the base itself.
     """
 
     reference: Array
     base: Array
     treated: Array
+    placebo: Array | None = None
+
+    @property
+    def beside(self) -> Array:
+        """Return (n_seeds, n_items): what gains are counted from."""
+        return self.base if self.placebo is None else self.placebo
 
     def contrasts(self) -> Array:
         """Return (2, n_seeds, n_items): what each item gained, and what it had lost."""
-        return np.stack([self.treated - self.base, self.reference - self.base])
+        return np.stack([self.treated - self.beside, self.reference - self.base])
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Recovery:
 
     Attributes:
         lost: reference minus base.
-        gained: treated minus base.
+        gained: treated minus base, or minus a placebo.
         share: gained / lost, as a fraction; None where it is withheld.
         withheld: why there is no share; None where there is one.
         n_items: items of all strata.
@@ -182,7 +189,7 @@ def too_few(strata: list[Stratum]) -> str | None:
     sizes = [len(stratum.reference) for stratum in strata]
     if min(sizes) < 2:  # its variance is unknown
         return "a task or text of one item"
-    n_different = sum(int((stratum.treated != stratum.base).any(axis=0).sum()) for stratum in strata)
+    n_different = sum(int((stratum.treated != stratum.beside).any(axis=0).sum()) for stratum in strata)
     return f"too few items differ ({n_different})" if n_different < min(MIN_DIFFERENT, sum(sizes)) else None
 
 

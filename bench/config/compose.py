@@ -15,6 +15,7 @@ import yaml
 
 from bench.config.grid import expand
 from bench.config.params import PARAMS, Params
+from bench.config.plan import read_plan
 from bench.config.preset import with_preset
 from bench.config.strict import parse_section, parse_yaml, read_text, shown
 from swq.errors import UserError, one_of
@@ -73,6 +74,8 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
         config["report"]["baselines"] = baselines | _mapping(config["report"], "baselines")
     elif isinstance(config.get("report"), dict):
         config["report"].setdefault("baselines", {})  # DVC asks for the key
+    named = config.get("plan")
+    config["plan"] = None if named is None else read_plan(named)  # DVC asks for this key too
     cells = config.get("cells")
     if isinstance(cells, dict):
         config["cells"] = {key: with_preset(key, cell) for key, cell in cells.items()}

@@ -7,6 +7,7 @@ from collections import Counter
 
 from bench.config.cell import Cell
 from bench.config.params import Params
+from bench.config.plan import own_part
 from bench.config.seeds import SeedGroup
 
 
@@ -41,7 +42,4 @@ def row_name(params: Params, keys: SeedGroup) -> str:
 
 def _own_part(params: Params, keys: SeedGroup) -> str:
     """Return a row's key without what the table already shows: suite, model, scheme and seed."""
-    cell, key = params.cells[keys[0]], row_name(params, keys)
-    for part in (params.suite, cell.model, cell.scheme):
-        key = key.removeprefix(f"{part}-")
-    return key
+    return own_part(params.suite, params.cells[keys[0]], row_name(params, keys))

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from bench.config.cell import Cell
+from bench.config.plan import Plan, check_plan
 from bench.config.protocol import Protocol
 from bench.config.sections import Calibration, Report, Runtime, Training
 from bench.config.seeds import SeedGroup, check_seeds, seed_groups
@@ -35,6 +36,7 @@ class Params(Strict):
     protocol: Protocol
     cells: dict[Name, Cell] = Field(min_length=1)
     report: Report = Field(default_factory=Report)
+    plan: Plan | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Params:
@@ -45,6 +47,8 @@ class Params(Strict):
         self._check_cells()
         self._check_baselines()
         check_seeds(self.cells, self.calibrations, self.report.baselines)
+        if self.plan:
+            check_plan(self.plan, self.suite, self.cells, self.report.baselines, self.protocol)
         return self
 
     def _check_trainings(self) -> None:

@@ -30,6 +30,7 @@ def pooled(settings: Sequence[list[Stratum]]) -> list[Stratum]:
             np.mean([stratum.reference for stratum in same], axis=0),
             np.mean([stratum.base for stratum in same], axis=0),
             np.mean([stratum.treated for stratum in same], axis=0),
+            np.mean([stratum.beside for stratum in same], axis=0),
         )
         for same in zip(*settings, strict=True)
     ]

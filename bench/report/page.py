@@ -6,8 +6,9 @@ from bench.analysis.rows import Measured
 from bench.render.image import Image
 from bench.render.pages import Part
 from bench.render.table import Table
+from bench.report.plan import as_planned
 from bench.report.plots import PLOTS
-from bench.report.sections import SECTIONS
+from bench.report.sections import EFFECT, SECTIONS
 from bench.report.tables import TABLES
 from bench.report.tables.columns import RETRIED
 
@@ -38,14 +39,14 @@ def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image])
 
 
 def _content(section: str, measured: Measured, tables: dict[str, Table], images: dict[str, Image]) -> list[Part]:
-    """Return a section's plots, then its tables, each with its explanation."""
+    """Return a section's plots, then its tables, each with its explanation. Below the answers stands the plan."""
     content: list[Part] = [images[name] for name, view in PLOTS.items() if view.section == section and name in images]
     for name, view in TABLES.items():
         if view.section == section and tables[name].rows:
             content += [f"### {view.title}"] if view.title else []
             explained = view.explained(measured)
             content += [tables[name], *([explained] if explained else [])]
-    return content
+    return [*content, *(as_planned(measured) if section == EFFECT else [])]
 
 
 def _what_is_measured(measured: Measured) -> str:

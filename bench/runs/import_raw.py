@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.analysis.current import difference
+from bench.analysis.current import another_plan, difference
 from bench.analysis.results import load_results
 from bench.config.params import Params
 from bench.config.strict import shown
@@ -61,7 +61,8 @@ def _import(params: Params, file: Path, known: dict[str, Summary]) -> str:
         if text_in(there) == text_in(file):
             return f"{raw.cell}: is there already"
         raise UserError(f"{file}: cell {raw.cell} already has another raw file, {there}; move that away first")
-    unlike = difference(params, raw.cell, raw) or _unlike(params, raw, known)
+    plan = another_plan(params, raw.records.model_dump(exclude_unset=True))
+    unlike = difference(params, raw.cell, raw) or plan or _unlike(params, raw, known)
     if unlike:
         raise UserError(f"{file}: cell {raw.cell} has {unlike}")
     raw_folder(params.suite).mkdir(parents=True, exist_ok=True)

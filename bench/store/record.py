@@ -11,10 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bench.store.files import write_json
 from bench.store.peak import peak_memory
 from bench.store.resume import State
 
+PARAMS = Path("params.yaml")
 # What a run rewrites, and params.yaml, whose values are in the records themselves. Only the rest decides the result.
 MADE_BY_A_RUN = (":!dvc.lock", ":!results", ":!params.yaml")
 # The libraries whose code makes a result.
@@ -42,13 +45,15 @@ def timed_record(path: Path, state: State | None = None, **facts: Any) -> Iterat
 
 
 def provenance() -> dict[str, Any]:
-    """Return git commit, library versions, and the machine; `gpu`, `cuda` and `driver` are None without a GPU."""
+    """Return git commit, library versions, the plan, and the machine; `gpu`, `cuda` and `driver` are None without a
+    GPU, `plan_sha256` without a plan."""
     import torch
 
     has_gpu = torch.cuda.is_available()
     return {
         "git_commit": _said("git", "rev-parse", "HEAD"),
         "git_clean": _said("git", "status", "--porcelain", "--untracked-files=no", "--", ".", *MADE_BY_A_RUN) == "",
+        "plan_sha256": _plan(),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in (*LIBRARIES, "dvc")},
         "platform": platform.platform(),
@@ -67,6 +72,15 @@ def processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _plan() -> str | None:
+    """Return the SHA-256 of the plan that the suite is run by, which params.yaml holds beside the plan itself."""
+    try:
+        values = yaml.load(PARAMS.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return str(values["plan"]["sha256"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def _driver() -> str | None:

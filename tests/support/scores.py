@@ -71,3 +71,11 @@ def note_retry(key: str, **blocks: str) -> None:
     path = artefact_folder(key) / "record.json"
     write_json(path, read_json(path) | {"retried_blocks": blocks})
     seal(path.parent)
+
+
+def note_plan(key: str, sha256: str | None) -> None:
+    """Write down by which plan a cell was made and scored."""
+    for folder in (artefact_folder(key), score_folder(key)):
+        path = folder / "record.json"
+        write_json(path, read_json(path) | {"provenance": {"plan_sha256": sha256}})
+        seal(folder)

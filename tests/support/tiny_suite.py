@@ -172,6 +172,7 @@ def params() -> dict[str, Any]:
             },
             "notes": ["A random model."],
         },
+        "plan": None,
     }
 
 

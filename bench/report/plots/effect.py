@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from bench.analysis.compare import recovered_by
 from bench.analysis.rows import Measured, Row
 from bench.published.claims import load_claims
+from bench.report.answers import in_order
 from bench.report.plots.names import names
 from bench.report.sections import EFFECT, PlotView
 from bench.report.tables.columns import CALLED
-from bench.report.tables.sw_effect import compared_rows, measures_shown
+from bench.report.tables.sw_effect import compared_rows
 
 WIDEST = 150.0  # percent; a wider interval would squeeze the others
 CLAIMED = "accuracy"  # the measure that the paper's ranges are about
@@ -21,7 +22,7 @@ CLAIMED = "accuracy"  # the measure that the paper's ranges are about
 def plot_effect(measured: Measured) -> Figure | None:
     """Draw a panel for each measure in which some row has a share, and a line for each row with SW."""
     rows = compared_rows(measured)
-    shown = [measure for measure in measures_shown(measured) if any(_has_share(row, measure) for row in rows)]
+    shown = [measure for measure in in_order(measured.params) if any(_has_share(row, measure) for row in rows)]
     if not shown:
         return None
     called = names(measured.run)

@@ -12,11 +12,13 @@ from bench.report.tables import (
     quality,
     recovered,
     sw_effect,
+    sw_placebo,
     sw_share,
 )
 
 TABLES: dict[str, TableView] = {
     "sw_effect": sw_effect.VIEW,
+    "sw_placebo": sw_placebo.VIEW,
     "quality": quality.VIEW,
     "distance": distance.VIEW,
     "broken_windows": broken_windows.VIEW,

@@ -1,15 +1,16 @@
-"""Does SW help? One word, from the interval, for every row with SW whose base has no SW."""
+"""Does SW help? A few words, from the interval, for every row with SW whose base has no SW."""
 
 from __future__ import annotations
 
-from bench.analysis.compare import measures
-from bench.analysis.recovery import MIN_SEEDS, NOTHING_LOST, Recovery
+from bench.analysis.recovery import MIN_SEEDS
 from bench.analysis.rows import Measured, Row
+from bench.config.params import Params
+from bench.config.plan import row_of
 from bench.render.table import Table
+from bench.report.answers import answers, bounded, in_order
+from bench.report.pooled import pooled_row
 from bench.report.sections import EFFECT, TableView
-from bench.report.tables.columns import CALLED, Naming, by_medians, seeds_compared, show_share
-
-ORDER = ("log_perplexity", "divergence", "log_probability", "accuracy")  # the most telling first
+from bench.report.tables.columns import CALLED, Naming, by_medians, seeds_compared
 
 EXPLAINED = (
     "The word follows from the interval of the recovered share, or of the gain if the base lost nothing clearly."
@@ -24,12 +25,14 @@ def sw_effect_table(measured: Measured) -> Table:
     """A line for each row with SW that can be compared with a base without SW: what SW does, in each measure."""
     params = measured.params
     naming = Naming(params, seeds_compared, always=True)
-    shown, body = measures_shown(measured), []
+    body = []
     for row in compared_rows(measured):
         assert row.recovered is not None
-        found = [f"{effect(row.recovered[measure])}: {show_share(row.recovered, measure)}" for measure in shown]
-        body.append([*naming.of(row), *found])
-    headers = [*naming.headers, *(f"of lost {CALLED[measure]}, %" for measure in shown)]
+        body.append([*naming.of(row), *answers(params, row.recovered, is_arm(params, row))])
+    whole = pooled_row(measured)
+    if whole and whole.recovered:
+        body.append([*naming.of(whole), *answers(params, whole.recovered, planned=True)])
+    headers = [*naming.headers, *(f"of lost {CALLED[measure]}, %" for measure in in_order(params))]
     return Table(body, headers, left=len(naming.headers))
 
 
@@ -44,22 +47,12 @@ def compared_rows(measured: Measured) -> list[Row]:
     ]
 
 
-def measures_shown(measured: Measured) -> list[str]:
-    """Return the suite's measures, the most telling first."""
-    return [measure for measure in ORDER if measure in measures(measured.params)]
+def is_arm(params: Params, row: Row) -> bool:
+    return params.plan is not None and row_of(params.suite, row.cell, row.keys[0]) in params.plan.arms
 
 
-def effect(recovered: Recovery) -> str:
-    """Say what the interval of the share says; if there is no share because nothing was lost, that of the gain."""
-    if recovered.withheld not in (None, NOTHING_LOST):
-        return "open"
-    interval = recovered.share or recovered.gained
-    if interval.low <= 0 <= interval.high:
-        return "open"
-    if recovered.n_seeds < MIN_SEEDS:
-        with_these = "with this seed" if recovered.n_seeds == 1 else "with these seeds"
-        return f"{'better' if interval.low > 0 else 'worse'} {with_these}"
-    return "helps" if interval.low > 0 else "hurts"
+def explained(measured: Measured) -> str:
+    return EXPLAINED + bounded(measured.params) + by_medians(measured.rows)
 
 
-VIEW = TableView(EFFECT, sw_effect_table, lambda measured: EXPLAINED + by_medians(measured.rows))
+VIEW = TableView(EFFECT, sw_effect_table, explained)
