@@ -77,7 +77,8 @@ class Design:
         s, t = there._estimates(n_seeds, np.array([1.0, 0.0]))
         true = math.sqrt(there._truth(n_seeds)[0, 0]) or TINY
         away = share * self.lost
-        return float(np.mean(special.ndtr((away - t * s) / true) + special.ndtr((-away - t * s) / true)))
+        excluded = np.mean(special.ndtr((away - t * s) / true) + special.ndtr((-away - t * s) / true))
+        return float(excluded * there._chance_of_share(n_seeds))
 
     def chance_of_equivalence(self, n_seeds: int, bound: float) -> float:
         """Return the chance that the interval lies inside ± `bound` where the truth is 0; none below five seeds."""
@@ -90,6 +91,12 @@ class Design:
         room = bound * lost - reach
         inside = special.ndtr((room - expected) / true) - special.ndtr((-room - expected) / true)
         return float(np.mean(np.maximum(0, inside)))
+
+    def _chance_of_share(self, n_seeds: int) -> float:
+        """Return how often what is lost is clearly above 0, so that its share is not withheld."""
+        s, t = self._estimates(n_seeds, np.array([0.0, 1.0]))
+        true = math.sqrt(self._truth(n_seeds)[1, 1]) or TINY
+        return float(np.mean(special.ndtr((self.lost - t * s) / true)))
 
     def _given_lost(self, n_seeds: int) -> tuple[Array, Array, float]:
         """Return equally likely values of what is lost, the gain to be expected with each, and its deviation."""
