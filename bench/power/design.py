@@ -1,7 +1,7 @@
 """How wide an interval of the recovered share will be, and how often it will conclude: arithmetic, no simulation.
 
 `recovery` takes a share r and looks at z = gained - r lost. Over n seeds and strata of m items, weighted by w, with the
-components of `bench.analysis.components`, all in the direction (1, -r):
+components of `bench.power.components`, all in the direction (1, -r):
 
     items = sum w² (I + R / n) / m      its estimate has Satterthwaite's degrees of freedom over strata
     seeds = S / n + sum w² R / (n m)    its estimate has n - 1
@@ -26,8 +26,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from bench.analysis.components import Components
 from bench.analysis.recovery import LEVEL, MIN_SEEDS, Array
+from bench.power.components import Components
 
 GRID = 24
 MANY = 10**7  # seeds that leave nothing of themselves

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.analysis.components import Components, components
+from bench.power.components import Components, components
 from bench.power.design import CAP, Design, seeds_for
 from benchmarks.power import Line, answers, of_answers, predicted, simulated, text
 
