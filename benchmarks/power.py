@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.analysis.components import Components, components, root
 from bench.analysis.recovery import Array, Stratum, recovery
+from bench.power.components import Components, components, root
 from bench.power.design import Design
 from bench.power.measured import load_measured
 from benchmarks.verdicts import Variances, experiment

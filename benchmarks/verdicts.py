@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.analysis.components import components, root
 from bench.analysis.median_windows import collapsed, median_share, n_collapsed
 from bench.analysis.recovery import Array, Interval, Recovery, Stratum, p_of_gain, recovery
+from bench.power.components import components, root
 from bench.published.claims import judge, with_seeds
 from bench.published.pooled import holm, pooled
 from bench.report.answers import effect

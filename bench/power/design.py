@@ -1,7 +1,7 @@
 """How wide an interval of the recovered share will be, and how often it will conclude: arithmetic, no simulation.
 
 `recovery` takes a share r and looks at z = gained - r lost. Over n seeds and strata of m items, weighted by w, with the
-components of `bench.analysis.components`, all in the direction (1, -r):
+components of `bench.power.components`, all in the direction (1, -r):
 
     items = sum w² (I + R / n) / m      its estimate has Satterthwaite's degrees of freedom over strata
     seeds = S / n + sum w² R / (n m)    its estimate has n - 1
@@ -26,8 +26,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from bench.analysis.components import Components
 from bench.analysis.recovery import LEVEL, MIN_SEEDS, Array
+from bench.power.components import Components
 
 GRID = 24
 MANY = 10**7  # seeds that leave nothing of themselves
@@ -77,7 +77,8 @@ class Design:
         s, t = there._estimates(n_seeds, np.array([1.0, 0.0]))
         true = math.sqrt(there._truth(n_seeds)[0, 0]) or TINY
         away = share * self.lost
-        return float(np.mean(special.ndtr((away - t * s) / true) + special.ndtr((-away - t * s) / true)))
+        excluded = np.mean(special.ndtr((away - t * s) / true) + special.ndtr((-away - t * s) / true))
+        return float(excluded * there._chance_of_share(n_seeds))
 
     def chance_of_equivalence(self, n_seeds: int, bound: float) -> float:
         """Return the chance that the interval lies inside ± `bound` where the truth is 0; none below five seeds."""
@@ -90,6 +91,12 @@ class Design:
         room = bound * lost - reach
         inside = special.ndtr((room - expected) / true) - special.ndtr((-room - expected) / true)
         return float(np.mean(np.maximum(0, inside)))
+
+    def _chance_of_share(self, n_seeds: int) -> float:
+        """Return how often what is lost is clearly above 0, so that its share is not withheld."""
+        s, t = self._estimates(n_seeds, np.array([0.0, 1.0]))
+        true = math.sqrt(self._truth(n_seeds)[1, 1]) or TINY
+        return float(np.mean(special.ndtr((self.lost - t * s) / true)))
 
     def _given_lost(self, n_seeds: int) -> tuple[Array, Array, float]:
         """Return equally likely values of what is lost, the gain to be expected with each, and its deviation."""

@@ -26,9 +26,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import stdtrit
 
-from bench.analysis.components import Components, components
 from bench.analysis.median_windows import collapsed
 from bench.analysis.recovery import LEVEL, MIN_SEEDS, Array, Stratum
+from bench.power.components import Components, components
 from swq.errors import UserError
 from swq.quant.scheme import Scheme
 
