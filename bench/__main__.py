@@ -323,7 +323,7 @@ def report() -> None:
 @app.command()
 def index() -> None:
     """Write results/README.md and results/index.html from the results of all suites."""
-    from bench.report.index import write_index
+    from bench.runs.index import write_index
 
     typer.echo(write_index())
 

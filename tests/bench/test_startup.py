@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "run": (("bench.preflight.check", "bench.runs.run", "bench.runs.show", "bench.runs.console"), set()),
     "show": (("bench.runs.show",), set()),
     "import": (("bench.runs.import_raw",), set()),
-    "index": (("bench.report.index",), set()),
+    "index": (("bench.runs.index",), set()),
     "verify": (("bench.published.verify",), set()),
     "published": (("bench.published.contradictions",), set()),
     "validate": (("bench.stages.validate",), set()),

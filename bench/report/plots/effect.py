@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from bench.analysis.compare import recovered_by
 from bench.analysis.rows import Measured, Row
 from bench.published.claims import load_claims
-from bench.report.answers import in_order
 from bench.report.plots.names import names
 from bench.report.sections import EFFECT, PlotView
+from bench.report.tables.answers import in_order
 from bench.report.tables.columns import CALLED
 from bench.report.tables.sw_effect import compared_rows
 

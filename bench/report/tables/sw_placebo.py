@@ -9,9 +9,9 @@ from bench.analysis.placebo import beyond_placebo
 from bench.analysis.rows import Measured, Row
 from bench.config.plan import row_of
 from bench.render.table import Table
-from bench.report.answers import answers, in_order
 from bench.report.pooled import pooled_row
 from bench.report.sections import EFFECT, TableView
+from bench.report.tables.answers import answers, in_order
 from bench.report.tables.columns import CALLED, Naming, by_medians, seeds_compared
 
 EXPLAINED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.analysis.recovery import NOTHING_LOST, Interval, Recovery
-from bench.report.answers import effect
+from bench.report.tables.answers import effect
 
 
 @pytest.mark.parametrize(

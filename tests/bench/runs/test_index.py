@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.index import write_index
+from bench.runs.index import write_index
 from swq.errors import UserError
 from tests.support.repository import ROOT
 

@@ -11,7 +11,7 @@ from bench.analysis.recovery import MIN_SEEDS, Interval, Recovery
 from bench.config.strict import parse_yaml
 from bench.render.pages import Part, html_page, markdown_page
 from bench.render.table import Table
-from bench.report.answers import effect
+from bench.report.tables.answers import effect
 from bench.store.files import read_mapping
 from bench.store.paths import PAGE, PROVENANCE, TABLE, raw_folder, result_folder
 from swq.errors import UserError
