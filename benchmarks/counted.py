@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from swq.losses import Loss
+from swq.losses import Loss, Outputs
 from swq.methods.base import Method
 from swq.methods.quantizer import BlockContext
 from swq.models.adapter import DecoderModel, block_output
@@ -175,7 +175,7 @@ def count_step(
         for name, one in ((f"loss {base}", Loss({base: 1.0})), ("", loss)):
             before = len(counter.operations)
             with autocast, counter.part(name or "sliced Wasserstein"):
-                total, _ = one(target, output, torch.empty)
+                total, _ = one(Outputs(target, output), torch.empty)
             with counter.part(name or "sliced Wasserstein"):
                 (grad,) = torch.autograd.grad(total, output, retain_graph=True)
             if name:

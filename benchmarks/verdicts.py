@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bench.report.answers import effect
 
 from bench.analysis.median_windows import collapsed, median_share, n_collapsed
 from bench.analysis.recovery import Array, Interval, Recovery, Stratum, p_of_gain, recovery
 from bench.power.components import components, root
 from bench.published.claims import judge, with_seeds
 from bench.published.pooled import holm, pooled
+from bench.report.tables.answers import effect
 
 CELLS = Path("results/smollm2/cells.json")
 ROWS = ("w3a16g64-omniquant", "w3a16g64-tesseraq", "w2a16g32-omniquant", "w2a16g32-tesseraq")
