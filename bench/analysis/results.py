@@ -15,6 +15,7 @@ from bench.config.params import Params
 from bench.store.items import Item
 from bench.store.raw import RawCell, raw_file, read_raw
 from swq.errors import UserError
+from swq.identity import fingerprint
 
 # Of a scored document, by the measure's name; higher is better.
 OF_ITEM: dict[str, Callable[[Item], float]] = {
@@ -111,23 +112,31 @@ def load_results(params: Params) -> dict[str, CellResult]:
             if raw.cell != key:
                 raise UserError(f"{path} is that of another cell, {raw.cell!r}")
             if difference(params, key, raw) is None:  # else the cell or the protocol was edited since
-                results[key] = _result(raw)
+                results[key] = result_of(raw)
     _check_alike(params, results)
     return results
 
 
 def _check_alike(params: Params, results: dict[str, CellResult]) -> None:
     """Check what a configuration cannot tell: that the cells' data and their models' weights have the same hashes."""
-    _check_one("were scored under different protocols", results.values(), "protocol_sha256")
+    _check_one("were scored under different protocols", results.values(), lambda r: r.summary["protocol_sha256"])
+    _check_one("were scored on different documents or windows", results.values(), scored_on)
     for model in dict.fromkeys(params.cells[key].model for key in results):
         own = [result for key, result in results.items() if params.cells[key].model == model]
-        _check_one(f"were made from different weights of model {model}", own, "model_sha256")
+        _check_one(f"were made from different weights of model {model}", own, lambda r: r.summary["model_sha256"])
 
 
-def _check_one(what: str, results: Iterable[CellResult], name: str) -> None:
+def scored_on(result: CellResult) -> str:
+    """Return the SHA-256 of what a cell was scored on: documents, right choices, numbers of choices and of windows."""
+    documents = [[item.task, item.doc_hash, item.gold, len(item.log_likelihoods)] for item in result.items]
+    windows = [{text: len(v) for text, v in of.items()} for of in (result.window_losses, result.window_divergences)]
+    return fingerprint([documents, windows])
+
+
+def _check_one(what: str, results: Iterable[CellResult], of: Callable[[CellResult], str]) -> None:
     groups: dict[str, list[str]] = {}
     for result in results:
-        groups.setdefault(result.summary[name], []).append(result.key)
+        groups.setdefault(of(result), []).append(result.key)
     if len(groups) > 1:
         said = "; ".join(f"{sha[:12]}: {', '.join(keys)}" for sha, keys in groups.items())
         raise UserError(f"these cells {what} and cannot share a table: {said}")
@@ -137,7 +146,7 @@ def _arrays(windows: Mapping[str, Sequence[float | None]]) -> dict[str, Array]:
     return {text: np.array(values, dtype=np.float64) for text, values in windows.items()}
 
 
-def _result(raw: RawCell) -> CellResult:
+def result_of(raw: RawCell) -> CellResult:
     records = raw.records.model_dump(exclude_unset=True)
     made, scored = raw.records.reconstruct, raw.records.score
     return CellResult(

@@ -89,7 +89,8 @@ REFUSED: list[tuple[str, Edit, str]] = [
     ("weights", lambda d: d["summary"].update(model_sha256="n"), "another model: its weights of tiny are not those of"),
     ("cell", lambda d: d.update(cell="tiny-new"), "suite tiny has no such cell: 'tiny-new'"),
     ("field", lambda d: d["items"][0].pop("gold"), "is no raw file of a cell, or damaged: items.0.gold"),
-    ("other", lambda d: d.update(cell="tiny-fp"), "cell tiny-fp already has another raw file, results/tiny/raw/tiny"),
+    ("documents", lambda d: d["items"][0].update(doc_hash="x"), "other documents or windows than tiny-fp"),
+    ("answers", lambda d: d["items"][0]["log_likelihoods"].append(-99.0), "other documents or windows than tiny-fp"),
 ]
 
 
@@ -111,6 +112,22 @@ def test_what_differs_is_named_and_stops_no_other(params: Params, edit: Edit, wh
     there = {path.name for path in raw_file("tiny", "x").parent.iterdir()}
     assert there == {"tiny-fp.json.xz", "tiny-rtn.json.xz"}
     assert raw_file("tiny", "tiny-fp").read_bytes() == before
+
+
+def test_another_measurement_of_a_cell_replaces_none(params: Params) -> None:
+    bad = edited("tiny-fp", lambda d: d["records"]["score"].update(wall_seconds=9.0))
+    before = raw_file("tiny", "tiny-fp").read_bytes()
+    said, refused = import_raw(params, [bad])
+    assert said == [] and "cell tiny-fp already has another raw file, results/tiny/raw/tiny" in refused[0]
+    assert raw_file("tiny", "tiny-fp").read_bytes() == before
+
+
+def test_windows_that_the_others_lack_are_named(params: Params) -> None:
+    def double(data: dict[str, Any]) -> None:
+        data["window_losses"]["perplexity"] *= 2
+
+    bad = edited("tiny-omniquant", double)
+    assert "other documents or windows than tiny-fp" in import_raw(params, [bad])[1][0]
 
 
 def test_the_same_content_is_there_already(params: Params) -> None:
