@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.config.params import Params, load_params
+from bench.config.params import Params
 from bench.inputs.models import ModelRecord
 from bench.inputs.texts import Text, scored_windows
 from bench.scoring.model import open_model
-from bench.stages.calibrate import calibrate
-from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.reconstruct import reconstruct
 from bench.stages.score import score
 from bench.store.files import read_json
@@ -23,7 +21,7 @@ from bench.store.items import Item
 from bench.store.paths import score_folder, token_divergences_file, token_losses_file
 from swq.perplexity import token_divergences
 from tests.support import tiny_suite
-from tests.support.project import in_folder_with_code
+from tests.support.prepared import prepared
 
 CPU = torch.device("cpu")
 
@@ -33,16 +31,9 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Params]:
     """The tiny suite with FP and RTN scored, with KL on two windows."""
     folder = tmp_path_factory.mktemp("endpoints")
     with pytest.MonkeyPatch.context() as patch:
-        in_folder_with_code(folder, patch)
-        tiny_suite.write_model(folder / "inputs/model")
-        tiny_suite.write_corpus(folder / "inputs/corpus")
         values = tiny_suite.params()
         values["protocol"]["perplexity"]["kl_windows"] = 2
-        tiny_suite.write_params(folder, values)
-        made = load_params()
-        fetch_model(made, "tiny")
-        fetch_corpus(made, "words")
-        calibrate(made, "tiny-4x32")
+        made = prepared(folder, patch, values)
         for key in ("tiny-fp", "tiny-rtn"):
             reconstruct(made, key)
             score(made, key)

@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 
-from bench.config.params import Params, load_params
+from bench.config.params import Params
 from bench.scoring import model as scored_models
-from bench.stages.calibrate import calibrate
-from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.reconstruct import reconstruct
 from bench.stages.score import score
 from bench.store.files import read_json
 from swq.pieces import Pieces
-from tests.support import tiny_suite
-from tests.support.project import in_folder_with_code
+from tests.support.prepared import prepared
 
 KEY = "tiny-rtn"
 RESULTS = ("items.jsonl", "summary.json", "token_losses/perplexity.npy")
@@ -29,14 +26,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Params]:
     """The tiny suite with one cell that is ready to be scored."""
     folder = tmp_path_factory.mktemp("scoring")
     with pytest.MonkeyPatch.context() as patch:
-        in_folder_with_code(folder, patch)
-        tiny_suite.write_model(folder / "inputs/model")
-        tiny_suite.write_corpus(folder / "inputs/corpus")
-        tiny_suite.write_params(folder, tiny_suite.params())
-        made = load_params()
-        fetch_model(made, "tiny")
-        fetch_corpus(made, "words")
-        calibrate(made, "tiny-4x32")
+        made = prepared(folder, patch)
         reconstruct(made, KEY)
         score(made, KEY)
         yield made

@@ -10,10 +10,8 @@ import pytest
 import torch
 
 from bench.analysis.collect import collect
-from bench.config.params import Params, load_params
-from bench.stages.calibrate import calibrate
+from bench.config.params import Params
 from bench.stages.compare import compare
-from bench.stages.fetch import fetch_corpus, fetch_model
 from bench.stages.reconstruct import reconstruct
 from bench.stages.score import score
 from bench.store.files import read_json
@@ -21,8 +19,7 @@ from bench.store.paths import DIFFERENCE, QUANTIZED, artefact_folder
 from bench.store.raw import raw_file, read_raw
 from swq.checkpoint import Artefact
 from swq.errors import UserError
-from tests.support import tiny_suite
-from tests.support.project import in_folder_with_code
+from tests.support.prepared import prepared
 
 KEY = "tiny-omniquant"
 
@@ -32,14 +29,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Params]:
     """The tiny suite with a cell and its base."""
     folder = tmp_path_factory.mktemp("comparing")
     with pytest.MonkeyPatch.context() as patch:
-        in_folder_with_code(folder, patch)
-        tiny_suite.write_model(folder / "inputs/model")
-        tiny_suite.write_corpus(folder / "inputs/corpus")
-        tiny_suite.write_params(folder, tiny_suite.params())
-        made = load_params()
-        fetch_model(made, "tiny")
-        fetch_corpus(made, "words")
-        calibrate(made, "tiny-4x32")
+        made = prepared(folder, patch)
         for key in (KEY, made.report.baselines[KEY]):
             reconstruct(made, key)
         score(made, KEY)
