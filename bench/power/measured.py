@@ -7,9 +7,9 @@ Log-perplexity. Components over seeds and windows, as fractions of what is lost.
 where they do, a report shows medians, and their intervals are wider.
 
 Accuracy. `cells.json` says how many answers change with each seed, not which. So a seed's variance over items is known,
-and how far seeds lie apart. How much of the former returns with every seed (`items`) is what makes the interval over
-all seeds, in `recovered.csv`, as wide as it is. What was lost, f - b, shares b with t - b. Base and treated are
-alike if SW does nothing: then half of the variance of t - b is b's, and that half is also the covariance with f - b.
+and how far seeds lie apart. A part of the former (`items`) returns with every seed. It is found from the width of the
+interval over all seeds, in `recovered.csv`. The gain is t - b and the loss is f - b: both hold b. If SW does nothing,
+base and treated are alike, and b makes half of the variance of t - b. That half is also the covariance with f - b.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from bench.analysis.compare import compared, full_precision, strata
 from bench.analysis.recovery import recovery
 from bench.analysis.rows import Measured
+from bench.report.plots.intervals import draw_interval
 from bench.report.plots.names import names
 from bench.report.sections import CHANGED, PlotView
 from bench.report.tables.columns import short
@@ -28,9 +29,7 @@ def plot_by_task(measured: Measured) -> Figure | None:
         reference = full_precision(params, measured.results, row.keys)
         assert reference is not None, "a row that can be compared has its full precision"
         for line, stratum in enumerate(strata(reference, compared(params, measured.results, row.keys), MEASURE)):
-            gained = recovery([stratum]).gained
-            ends = [[gained.point - gained.low], [gained.high - gained.point]]
-            axes.errorbar(gained.point, line, xerr=ends, fmt="D", markersize=5, capsize=4, color="C0")
+            draw_interval(axes, line, recovery([stratum]).gained, 1, fmt="D", markersize=5, color="C0")
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set(title=called[row.keys], xlabel="log-probability gained, sd")
         axes.title.set_fontsize(9)

@@ -7,15 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.analysis.compare import recovered_by
+from bench.analysis.recovery import Recovery
 from bench.analysis.rows import Measured, Row
 from bench.published.claims import load_claims
+from bench.report.plots.intervals import cut, draw_interval
 from bench.report.plots.names import names
 from bench.report.sections import EFFECT, PlotView
 from bench.report.tables.answers import in_order
 from bench.report.tables.columns import CALLED
 from bench.report.tables.sw_effect import compared_rows
 
-WIDEST = 150.0  # percent; a wider interval would squeeze the others
 CLAIMED = "accuracy"  # the measure that the paper's ranges are about
 
 
@@ -25,7 +26,7 @@ def plot_effect(measured: Measured) -> Figure | None:
     shown = [measure for measure in in_order(measured.params) if any(_has_share(row, measure) for row in rows)]
     if not shown:
         return None
-    called = names(measured.run)
+    called, seeds = names(measured.run), {row.keys: _by_seed(measured, row) for row in rows}
     size = (2.5 + 3.5 * len(shown), 1.6 + 0.55 * len(rows))
     figure, panels = plt.subplots(1, len(shown), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for measure, axes in zip(shown, panels[0], strict=True):
@@ -33,10 +34,8 @@ def plot_effect(measured: Measured) -> Figure | None:
             if measure == CLAIMED:
                 _band(axes, line, row)
             _interval(axes, line, row, measure)
-            _seeds(axes, line, measured, row, measure)
-        axes.axvline(0, color="black", linewidth=0.8)
-        low, high = axes.get_xlim()
-        axes.set_xlim(max(low, -WIDEST), min(high, WIDEST))
+            _seeds(axes, line, seeds[row.keys], measure)
+        cut(axes)
         axes.set(title=f"of lost {CALLED[measure]}", xlabel="recovered by SW, %")
     panels[0, 0].set_yticks(range(len(rows)), [called[row.keys] for row in rows])
     panels[0, 0].set_ylim(len(rows) - 0.5, -0.5)
@@ -54,16 +53,19 @@ def _interval(axes: Axes, line: int, row: Row, measure: str) -> None:
     if share is None:
         axes.annotate("n/a", (0.5, line), xycoords=("axes fraction", "data"), ha="center", color="gray", fontsize=8)
         return
-    ends = [[100 * (share.point - share.low)], [100 * (share.high - share.point)]]
-    axes.errorbar(100 * share.point, line, xerr=ends, fmt="D", markersize=5, capsize=4, color="C0")
+    draw_interval(axes, line, share, 100, fmt="D", markersize=5, color="C0")
 
 
-def _seeds(axes: Axes, line: int, measured: Measured, row: Row, measure: str) -> None:
-    """Draw each seed's own share below the row's line, where there are several."""
-    each = [recovered_by(measured.params, measured.results, (key,)) for key in row.keys]
-    shares = [found[measure].share for found in each if found]
-    points = [100 * share.point for share in shares if share]
-    if len(row.keys) > 1:
+def _by_seed(measured: Measured, row: Row) -> list[dict[str, Recovery]]:
+    """Return what each seed recovers by itself, where there are several."""
+    each = [recovered_by(measured.params, measured.results, (key,)) for key in row.keys if len(row.keys) > 1]
+    return [found for found in each if found]
+
+
+def _seeds(axes: Axes, line: int, each: list[dict[str, Recovery]], measure: str) -> None:
+    """Draw each seed's own share below the row's line."""
+    points = [100 * share.point for found in each if (share := found[measure].share)]
+    if each:
         axes.plot(points, [line + 0.25] * len(points), "o", markersize=3, color="gray", alpha=0.7)
 
 

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from bench.analysis.compare import measures
 from bench.analysis.recovery import Recovery
 from bench.analysis.rows import Measured, Row
+from bench.report.plots.intervals import WIDEST, cut, draw_interval
 from bench.report.plots.names import names
 from bench.report.sections import RECOVERED, PlotView
 from bench.report.tables.columns import CALLED
 
 COLORS = {name: f"C{place}" for place, name in enumerate(CALLED)}
-WIDEST = 150.0  # percent; a wider interval would squeeze the others
 
 
 def plot_recovered(measured: Measured) -> Figure | None:
@@ -42,8 +42,8 @@ def plot_recovered(measured: Measured) -> Figure | None:
             _plot_measure(axes, rows, measure)
         panels[0].set_yticks(range(len(rows)), [f"{called[row.keys]}\nvs {row.base}" for row in rows])
         panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    cut = "" if not any(_reaches_beyond(row) for row in compared) else f"; axes end at {WIDEST:.0f} %"
-    figure.suptitle(f"Suite {measured.params.suite}: recovered share of what the base lost, with 95 % intervals{cut}")
+    end = "" if not any(_reaches_beyond(row) for row in compared) else f"; axes end at {WIDEST:.0f} %"
+    figure.suptitle(f"Suite {measured.params.suite}: recovered share of what the base lost, with 95 % intervals{end}")
     return figure
 
 
@@ -57,9 +57,7 @@ def _plot_measure(axes: Axes, rows: list[Row], measure: str) -> None:
     for line, row in enumerate(rows):
         assert row.recovered is not None
         _plot_share(axes, line, row.recovered[measure], COLORS[measure])
-    axes.axvline(0, color="black", linewidth=0.8)
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, -WIDEST), min(high, WIDEST))
+    cut(axes)
     axes.set(title=f"of lost {CALLED[measure]}", xlabel="%")
 
 
@@ -80,8 +78,7 @@ def _plot_share(axes: Axes, line: int, recovered: Recovery, color: str) -> None:
         note = axes.text(0.5, line, f"n/a: {recovered.withheld}", fontsize=8, color="gray", **place)
         note.set_in_layout(False)
         return
-    ends = [[100 * (share.point - share.low)], [100 * (share.high - share.point)]]
-    axes.errorbar(100 * share.point, line, xerr=ends, fmt="o", capsize=4, color=color)
+    draw_interval(axes, line, share, 100, fmt="o", color=color)
 
 
 VIEW = PlotView(RECOVERED, plot_recovered, "Recovered share of every comparison, with its interval")
