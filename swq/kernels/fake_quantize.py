@@ -69,8 +69,8 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         grouped, scale, zero_point = ctx.saved_tensors
-        product = torch.empty_like(grouped)
+        grad_scale = torch.empty_like(scale)
         grad_weight = torch.empty_like(grouped) if ctx.needs_input_grad[0] else None
         inputs = [grouped, scale, zero_point, grad.contiguous()]
-        native.call("fake_quantize_backward", inputs, [product, grad_weight], [ctx.quant_max])
-        return grad_weight, product.sum(dim=-1, keepdim=True), None, None
+        native.call("fake_quantize_backward", inputs, [grad_scale, grad_weight], [ctx.quant_max])
+        return grad_weight, grad_scale, None, None

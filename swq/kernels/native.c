@@ -16,6 +16,29 @@ static inline float clamp(float x, float low, float high) {
 
 static inline float as_float(int truth) { return truth ? 1.0f : 0.0f; }
 
+#define LANES 8
+#define SUMS 4
+
+// The sum of n < 8192 numbers in the order of torch.sum, because another order has other bits: in 4 x 8 sums, which are
+// put aside after every 16 numbers each.
+static inline float sum(const float *x, int64_t n) {
+    float sums[SUMS][LANES] = {{0}}, aside[SUMS][LANES] = {{0}}, total = 0;
+    const int64_t rows = n / (SUMS * LANES), vectors = n / LANES;
+    for (int64_t row = 0; row < rows; row++) {
+        for (int k = 0; k < SUMS; k++) for (int l = 0; l < LANES; l++) sums[k][l] += x[(row * SUMS + k) * LANES + l];
+        if (row % 16 == 15) for (int k = 0; k < SUMS; k++) for (int l = 0; l < LANES; l++) {
+            aside[k][l] += sums[k][l];
+            sums[k][l] = 0;
+        }
+    }
+    for (int k = 0; k < SUMS; k++) for (int l = 0; l < LANES; l++) sums[k][l] += aside[k][l];
+    for (int64_t v = rows * SUMS; v < vectors; v++) for (int l = 0; l < LANES; l++) sums[0][l] += x[v * LANES + l];
+    for (int k = 1; k < SUMS; k++) for (int l = 0; l < LANES; l++) sums[0][l] += sums[k][l];
+    for (int64_t i = vectors * LANES; i < n; i++) total += x[i];
+    for (int l = 0; l < LANES; l++) total += sums[0][l];
+    return total;
+}
+
 void fake_quantize(const float *restrict weight, const float *restrict scale, const float *restrict zero_point,
                    float *restrict output, int64_t n_groups, int64_t size, float quant_max, int threads) {
     FOR_GROUPS {
@@ -24,19 +47,21 @@ void fake_quantize(const float *restrict weight, const float *restrict scale, co
     }
 }
 
-// `product` is summed over each group by the caller: that is the gradient of the scale. `grad_weight` may be NULL.
+// `grad_weight` may be NULL.
 void fake_quantize_backward(const float *restrict weight, const float *restrict scale,
-                            const float *restrict zero_point, const float *restrict grad, float *restrict product,
-                            float *restrict grad_weight, int64_t n_groups, int64_t size, float quant_max,
-                            int threads) {
+                            const float *restrict zero_point, const float *restrict grad,
+                            float *restrict grad_scale, float *restrict grad_weight, int64_t n_groups, int64_t size,
+                            float quant_max, int threads) {
     FOR_GROUPS {
         const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
+        float product[size];
         FOR_WEIGHTS {
             const float ratio = weight[i] / s;
             const float rounded = rintf(ratio);
             const float code = clamp(rounded, low, high);
-            product[i] = grad[i] * (code - ratio * as_float(rounded == code));
+            product[i - g * size] = grad[i] * (code - ratio * as_float(rounded == code));
         }
+        grad_scale[g] = sum(product, size);
         if (grad_weight) FOR_WEIGHTS {
             const float rounded = rintf(weight[i] / s);
             grad_weight[i] = grad[i] * as_float(rounded == clamp(rounded, low, high));
@@ -55,11 +80,12 @@ void soft_weight(const float *restrict floor, const float *restrict sigmoid, con
 }
 
 void soft_weight_backward(const float *restrict floor, const float *restrict sigmoid, const float *restrict scale,
-                          const float *restrict zero_point, const float *restrict grad, float *restrict product,
+                          const float *restrict zero_point, const float *restrict grad, float *restrict grad_scale,
                           float *restrict grad_rounding, int64_t n_groups, int64_t size, float quant_max, float width,
                           float lowest, int threads) {
     FOR_GROUPS {
         const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
+        float product[size];
         FOR_WEIGHTS {
             const float y = sigmoid[i];
             const float stretched = y * width + lowest;
@@ -67,8 +93,9 @@ void soft_weight_backward(const float *restrict floor, const float *restrict sig
             const float above_zero = height + floor[i];
             const float code = clamp(above_zero, low, high);
             const float kept = as_float(stretched == height) * as_float(above_zero == code);
-            product[i] = grad[i] * code;
+            product[i - g * size] = grad[i] * code;
             grad_rounding[i] = grad[i] * s * (fmaf(-y, y, y) * width * kept);  // addcmul fuses y - y * y
         }
+        grad_scale[g] = sum(product, size);
     }
 }

@@ -20,6 +20,7 @@ COMPILER = "gcc"
 # use vector instructions for `rintf`.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 OPENMP = "libgomp.so.1"  # of PyTorch on Linux: its threads are used; a second set would be in their way
+GROUP_SIZES = 8192  # sums over wider groups have another order in PyTorch
 SECONDS = 60  # that the compiler may take; it takes less than one
 
 _library: ctypes.CDLL | None = None
@@ -36,9 +37,17 @@ def use(found: ctypes.CDLL | None) -> None:
     _library = found
 
 
-def fits(*tensors: Tensor) -> bool:
-    """Say whether kernels can work on these tensors: float32, contiguous, on the CPU."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
+def fits(weight: Tensor, *others: Tensor) -> bool:
+    """Say whether kernels can work on these tensors: on the CPU, float32, contiguous, of groups that are not too wide.
+
+    A tensor of a class of its own (PyTorch's fake tensors, say) may have no memory, so it stays with the plain formulas.
+    """
+    return weight.shape[-1] < GROUP_SIZES and all(map(_has_floats, (weight, *others)))
+
+
+def _has_floats(tensor: Tensor) -> bool:
+    on_cpu = tensor.device.type == "cpu" and type(tensor) in (Tensor, torch.nn.Parameter)
+    return on_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous()
 
 
 def call(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor | None], numbers: Sequence[float]) -> None:
@@ -47,7 +56,7 @@ def call(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor | None], 
     Args:
         name: the function's in the C source.
         inputs: what it reads: first the weight (out, n_groups, group_size); among the rest, what belongs to a group.
-        outputs: what it writes, each as large as the weight; None where it is not wanted.
+        outputs: what it writes; None where it is not wanted.
         numbers: its constants, float32 in C.
     """
     assert _library is not None

@@ -78,7 +78,7 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, Tensor]:
         floor, sigmoid, scale, zero_point = ctx.saved_tensors
-        product, grad_rounding = torch.empty_like(floor), torch.empty_like(floor)
+        grad_scale, grad_rounding = torch.empty_like(scale), torch.empty_like(floor)
         inputs = [floor, sigmoid, scale, zero_point, grad.contiguous()]
-        native.call("soft_weight_backward", inputs, [product, grad_rounding], [ctx.quant_max, HIGH - LOW, LOW])
-        return None, grad_rounding, None, None, product.sum(dim=-1, keepdim=True)
+        native.call("soft_weight_backward", inputs, [grad_scale, grad_rounding], [ctx.quant_max, HIGH - LOW, LOW])
+        return None, grad_rounding, None, None, grad_scale

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from swq.kernels import choose, native
 from tests.swq.kernels.conftest import NO_COMPILER
@@ -94,5 +95,22 @@ def test_a_damaged_file_in_the_cache_is_no_error(own_cache: Path) -> None:
 
 def test_they_are_not_used_on_other_tensors() -> None:
     assert native.fits(torch.zeros(2, 3))
+    assert not native.fits(torch.zeros(2, native.GROUP_SIZES))
     for tensor in (torch.zeros(2, 3).T, torch.zeros(2, 3, dtype=torch.bfloat16), torch.zeros(2, 3, device="meta")):
         assert not native.fits(torch.zeros(2, 3), tensor)
+
+
+def test_they_are_not_used_on_tensors_without_memory() -> None:
+    with FakeTensorMode():
+        assert not native.fits(torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 40, 64, 128, 511, 512, 600, 1536, 4096, native.GROUP_SIZES - 1])
+def test_sums_over_a_group_have_the_bits_of_pytorch(size: int) -> None:
+    library = native.build()
+    assert library is not None
+    native.use(None)
+    plain = choose._outcomes((50, 1, size))
+    native.use(library)
+    for expected, found in zip(plain, choose._outcomes((50, 1, size)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
