@@ -18,23 +18,23 @@ static inline float as_float(int truth) { return truth ? 1.0f : 0.0f; }
 
 #define LANES 8
 #define SUMS 4
+typedef float lanes __attribute__((vector_size(sizeof(float) * LANES), aligned(sizeof(float)), may_alias));
 
 // The sum of n < 8192 numbers in the order of torch.sum, because another order has other bits: in 4 x 8 sums, which are
 // put aside after every 16 numbers each.
 static inline float sum(const float *x, int64_t n) {
-    float sums[SUMS][LANES] = {{0}}, aside[SUMS][LANES] = {{0}}, total = 0;
-    const int64_t rows = n / (SUMS * LANES), vectors = n / LANES;
+    const lanes *vectors = (const lanes *)x;
+    const int64_t n_vectors = n / LANES, rows = n_vectors / SUMS;
+    lanes sums[SUMS] = {{0}}, aside[SUMS] = {{0}};
     for (int64_t row = 0; row < rows; row++) {
-        for (int k = 0; k < SUMS; k++) for (int l = 0; l < LANES; l++) sums[k][l] += x[(row * SUMS + k) * LANES + l];
-        if (row % 16 == 15) for (int k = 0; k < SUMS; k++) for (int l = 0; l < LANES; l++) {
-            aside[k][l] += sums[k][l];
-            sums[k][l] = 0;
-        }
+        for (int k = 0; k < SUMS; k++) sums[k] += vectors[row * SUMS + k];
+        if (row % 16 == 15) for (int k = 0; k < SUMS; k++) aside[k] += sums[k], sums[k] = (lanes){0};
     }
-    for (int k = 0; k < SUMS; k++) for (int l = 0; l < LANES; l++) sums[k][l] += aside[k][l];
-    for (int64_t v = rows * SUMS; v < vectors; v++) for (int l = 0; l < LANES; l++) sums[0][l] += x[v * LANES + l];
-    for (int k = 1; k < SUMS; k++) for (int l = 0; l < LANES; l++) sums[0][l] += sums[k][l];
-    for (int64_t i = vectors * LANES; i < n; i++) total += x[i];
+    for (int k = 0; k < SUMS; k++) sums[k] += aside[k];
+    for (int64_t v = rows * SUMS; v < n_vectors; v++) sums[0] += vectors[v];
+    for (int k = 1; k < SUMS; k++) sums[0] += sums[k];
+    float total = 0;
+    for (int64_t i = n_vectors * LANES; i < n; i++) total += x[i];
     for (int l = 0; l < LANES; l++) total += sums[0][l];
     return total;
 }
