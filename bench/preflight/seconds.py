@@ -98,8 +98,8 @@ def search_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
     if work.search is None:
         return 0.0
     # Here, because they import torch, and a cell without a search is estimated without it.
+    from swq.methods.awq.clip import N_CANDIDATES as N_RANGES
     from swq.methods.awq.search import N_RATIOS, SEARCH_TOKENS
-    from swq.quant.clip import N_CANDIDATES as N_RANGES
 
     tokens = -(-work.tokens // max(1, work.tokens // SEARCH_TOKENS))
     flops, moved = 0.0, 0.0

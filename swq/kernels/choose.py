@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from swq.kernels import native
-from swq.kernels.fake_quantize import straight_through
+from swq.kernels.fake_quantize import fake_quantize
 from swq.kernels.soft_weight import soft_weight
 
 AUTO, COMPILED, PLAIN = "auto", "compiled", "plain"
@@ -44,16 +44,16 @@ def _same_bits(library: ctypes.CDLL) -> bool:
 def _outcomes(shape: tuple[int, int, int]) -> list[Tensor]:
     """Return outputs and gradients of both formulas on weights that reach every branch of them."""
     generator = torch.Generator().manual_seed(shape[0])
-    scale = 0.1 + torch.rand(*shape[:2], 1, generator=generator)
-    zero_point = torch.full_like(scale, 3.0)
-    weight = torch.randn(shape, generator=generator)
+    wmax = torch.rand(*shape[:2], 1, generator=generator)
+    wmin = wmax + 0.2 - 2 * torch.rand(wmax.shape, generator=generator)  # sometimes above wmax
+    weight, scale = torch.randn(shape, generator=generator), (wmax - wmin) / 7
     weight[:, :, ::3] = scale * (torch.arange(shape[0]).view(-1, 1, 1) % 9 - 4.5)  # between two codes
     rounding = 3 * torch.randn(shape, generator=generator)
     rounding[:, :, ::7], rounding[:, :, ::5] = torch.inf, -torch.inf
     upstream = torch.randn(shape, generator=generator)
-    floor = (weight / scale).floor()
-    for variable in (scale, weight, rounding):
+    floor, zero_point = (weight / scale).floor(), torch.full_like(scale, 3.0)
+    for variable in (wmin, wmax, weight, rounding, scale):
         variable.requires_grad_()
-    fake, soft = straight_through(weight, scale, zero_point, 7), soft_weight(floor, rounding, zero_point, 7, scale)
-    of_fake = torch.autograd.grad(fake, (weight, scale), upstream)
+    fake, soft = fake_quantize(weight, wmin, wmax, 3), soft_weight(floor, rounding, zero_point, 7, scale)
+    of_fake = torch.autograd.grad(fake, (weight, wmin, wmax), upstream)
     return [fake.detach(), *of_fake, soft.detach(), *torch.autograd.grad(soft, (rounding, scale), upstream)]

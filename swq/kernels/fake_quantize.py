@@ -1,7 +1,8 @@
-"""Codes of a weight and what they stand for, in one step, with a straight-through gradient for the rounding.
+"""Fake quantization: quantize and dequantize in one step, with a straight-through gradient for the rounding.
 
 With c = clamp(round(w / s), -z, quant_max - z), the code above the zero point, the output is c * s. Rounding counts as
-the identity, so inside the clamp d(output)/dw = 1 and d(output)/ds = c - w / s; outside it is 0 and c.
+the identity, so inside the clamp d(output)/dw = 1 and d(output)/ds = c - w / s; outside it is 0 and c. The scale s
+follows from both ends of the range, and so has a gradient in them; the zero point z is a constant.
 """
 
 from __future__ import annotations
@@ -12,20 +13,24 @@ import torch
 from torch import Tensor
 
 from swq.kernels import native
+from swq.quant.affine import MIN_RANGE, choose_scale, choose_zero_point
 
 
-def straight_through(grouped: Tensor, scale: Tensor, zero_point: Tensor, quant_max: int) -> Tensor:
-    """Return clamp(round(grouped / scale), -zero_point, quant_max - zero_point) * scale.
+def fake_quantize(grouped: Tensor, wmin: Tensor, wmax: Tensor, n_bits: int) -> Tensor:
+    """Quantize to the range [wmin, wmax] and dequantize in one step, so that a weight's range can be trained.
 
     Args:
         grouped: (out, n_groups, group_size) weights; may ask for a gradient.
-        scale: (out, n_groups, 1); may ask for a gradient.
-        zero_point: (out, n_groups, 1) whole numbers; a constant.
-        quant_max: the largest code.
+        wmin: (out, n_groups, 1) lower end of each group's range; may ask for a gradient.
+        wmax: (out, n_groups, 1) upper end; likewise.
+        n_bits: bits per code.
     """
-    fits = native.library() is not None and native.fits(grouped, scale, zero_point)
-    chosen = _Compiled if fits else _Plain
-    output: Tensor = chosen.apply(grouped, scale, zero_point, quant_max)
+    output: Tensor
+    if native.library() is not None and native.fits(grouped, wmin, wmax):
+        output = _Compiled.apply(grouped, wmin, wmax, 2**n_bits - 1)
+    else:
+        scale = choose_scale(wmin, wmax, n_bits)
+        output = _Plain.apply(grouped, scale, choose_zero_point(wmin, scale, n_bits), 2**n_bits - 1)
     return output
 
 
@@ -56,21 +61,23 @@ class _Plain(torch.autograd.Function):
 
 
 class _Compiled(torch.autograd.Function):
-    """One pass each way. Nothing is saved but the inputs."""
+    """One pass each way, the scale and the zero point included. Nothing is saved but the inputs."""
 
     @staticmethod
-    def forward(ctx: Any, grouped: Tensor, scale: Tensor, zero_point: Tensor, quant_max: int) -> Tensor:
+    def forward(ctx: Any, grouped: Tensor, wmin: Tensor, wmax: Tensor, quant_max: int) -> Tensor:
         output = torch.empty_like(grouped)
-        native.call("fake_quantize", [grouped, scale, zero_point], [output], [quant_max])
-        ctx.save_for_backward(grouped, scale, zero_point)
+        native.call("fake_quantize", [grouped, wmin, wmax], [output], [quant_max, MIN_RANGE])
+        ctx.save_for_backward(grouped, wmin, wmax)
         ctx.quant_max = quant_max
         return output
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        grouped, scale, zero_point = ctx.saved_tensors
-        grad_scale = torch.empty_like(scale)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        grouped, wmin, wmax = ctx.saved_tensors
+        grad_wmin, grad_wmax = torch.empty_like(wmin), torch.empty_like(wmax)
         grad_weight = torch.empty_like(grouped) if ctx.needs_input_grad[0] else None
-        inputs = [grouped, scale, zero_point, grad.contiguous()]
-        native.call("fake_quantize_backward", inputs, [grad_scale, grad_weight], [ctx.quant_max])
-        return grad_weight, grad_scale, None, None
+        outputs = [grad_wmin, grad_wmax, grad_weight]
+        native.call(
+            "fake_quantize_backward", [grouped, wmin, wmax, grad.contiguous()], outputs, [ctx.quant_max, MIN_RANGE]
+        )
+        return grad_weight, grad_wmin, grad_wmax, None

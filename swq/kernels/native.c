@@ -39,32 +39,42 @@ static inline float sum(const float *x, int64_t n) {
     return total;
 }
 
-void fake_quantize(const float *restrict weight, const float *restrict scale, const float *restrict zero_point,
-                   float *restrict output, int64_t n_groups, int64_t size, float quant_max, int threads) {
+typedef struct { float scale, low, high, is_wide; } group;  // low and high: the ends of its codes above the zero point
+
+static inline group of_range(float wmin, float wmax, float quant_max, float min_range) {
+    const float range = wmax - wmin, scale = clamp(range, min_range, INFINITY) / quant_max;
+    const float zero_point = clamp(-rintf(wmin / scale), 0.0f, quant_max);
+    return (group){scale, -zero_point, quant_max - zero_point, as_float(range >= min_range)};
+}
+
+void fake_quantize(const float *restrict weight, const float *restrict wmin, const float *restrict wmax,
+                   float *restrict output, int64_t n_groups, int64_t size, float quant_max, float min_range,
+                   int threads) {
     FOR_GROUPS {
-        const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
-        FOR_WEIGHTS output[i] = clamp(rintf(weight[i] / s), low, high) * s;
+        const group q = of_range(wmin[g], wmax[g], quant_max, min_range);
+        FOR_WEIGHTS output[i] = clamp(rintf(weight[i] / q.scale), q.low, q.high) * q.scale;
     }
 }
 
 // `grad_weight` may be NULL.
-void fake_quantize_backward(const float *restrict weight, const float *restrict scale,
-                            const float *restrict zero_point, const float *restrict grad,
-                            float *restrict grad_scale, float *restrict grad_weight, int64_t n_groups, int64_t size,
-                            float quant_max, int threads) {
+void fake_quantize_backward(const float *restrict weight, const float *restrict wmin, const float *restrict wmax,
+                            const float *restrict grad, float *restrict grad_wmin, float *restrict grad_wmax,
+                            float *restrict grad_weight, int64_t n_groups, int64_t size, float quant_max,
+                            float min_range, int threads) {
     FOR_GROUPS {
-        const float s = scale[g], low = -zero_point[g], high = quant_max - zero_point[g];
+        const group q = of_range(wmin[g], wmax[g], quant_max, min_range);
         float product[size];
         FOR_WEIGHTS {
-            const float ratio = weight[i] / s;
+            const float ratio = weight[i] / q.scale;
             const float rounded = rintf(ratio);
-            const float code = clamp(rounded, low, high);
+            const float code = clamp(rounded, q.low, q.high);
             product[i - g * size] = grad[i] * (code - ratio * as_float(rounded == code));
         }
-        grad_scale[g] = sum(product, size);
+        grad_wmax[g] = sum(product, size) / quant_max * q.is_wide;
+        grad_wmin[g] = -grad_wmax[g];
         if (grad_weight) FOR_WEIGHTS {
-            const float rounded = rintf(weight[i] / s);
-            grad_weight[i] = grad[i] * as_float(rounded == clamp(rounded, low, high));
+            const float rounded = rintf(weight[i] / q.scale);
+            grad_weight[i] = grad[i] * as_float(rounded == clamp(rounded, q.low, q.high));
         }
     }
 }

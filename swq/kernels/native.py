@@ -20,7 +20,7 @@ COMPILER = "gcc"
 # use vector instructions for `rintf`.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 OPENMP = "libgomp.so.1"  # of PyTorch on Linux: its threads are used; a second set would be in their way
-GROUP_SIZES = 8192  # sums over wider groups have another order in PyTorch
+GROUP_SIZES = range(8, 8192)  # sums over other groups have another order in PyTorch
 SECONDS = 60  # that the compiler may take; it takes less than one
 
 _library: ctypes.CDLL | None = None
@@ -38,11 +38,11 @@ def use(found: ctypes.CDLL | None) -> None:
 
 
 def fits(weight: Tensor, *others: Tensor) -> bool:
-    """Say whether kernels can work on these tensors: on the CPU, float32, contiguous, of groups that are not too wide.
+    """Say whether kernels can work on these tensors: on the CPU, float32, contiguous, of groups summed as in C.
 
-    A tensor of a class of its own (PyTorch's fake tensors, say) may have no memory, so it stays with the plain formulas.
+    A tensor of another class (PyTorch's fake tensors, say) may have no memory, so it stays with the plain formulas.
     """
-    return weight.shape[-1] < GROUP_SIZES and all(map(_has_floats, (weight, *others)))
+    return weight.shape[-1] in GROUP_SIZES and all(map(_has_floats, (weight, *others)))
 
 
 def _has_floats(tensor: Tensor) -> bool:

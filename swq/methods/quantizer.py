@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from swq.kernels.fake_quantize import fake_quantize
 from swq.models.family import ScalePair
 from swq.quant.affine import QuantizedWeight, quantize_weight
-from swq.quant.fake import fake_quantize
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
 

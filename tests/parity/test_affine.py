@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from swq.kernels.fake_quantize import fake_quantize
 from swq.quant.affine import quantize_weight, weight_range
-from swq.quant.fake import fake_quantize
 from swq.quant.scheme import Scheme
 from tests.support.reference import Tensors, read_meta
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from swq.checkpoint import Artefact, unpack_weight
 from swq.losses import Loss
+from swq.methods.awq.clip import search_clip
 from swq.methods.quantizer import BlockContext, BlockQuantizer, RangeQuantizer
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
@@ -24,7 +25,6 @@ from swq.methods.tesseraq.block import TesseraQBlock
 from swq.methods.tesseraq.rounding import AdaptiveRounding, quantile, rectified_sigmoid
 from swq.models.adapter import DecoderModel
 from swq.quant.affine import weight_range
-from swq.quant.clip import search_clip
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe

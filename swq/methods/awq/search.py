@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swq.kernels.fake_quantize import fake_quantize
+from swq.methods.awq.clip import search_clip
 from swq.methods.quantizer import BlockContext, FixedLayout, RangeQuantizer
 from swq.methods.transfer import block_tensors, hand_over, layout_of
 from swq.quant.affine import weight_range
-from swq.quant.clip import search_clip
-from swq.quant.fake import fake_quantize
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
 

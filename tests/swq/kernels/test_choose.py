@@ -43,9 +43,12 @@ def test_they_are_compiled_once(own_cache: Path) -> None:
     [
         ("code - ratio * as_float", "code + ratio * as_float"),
         ("grad_weight[i] = grad[i] *", "grad_weight[i] = 2 * grad[i] *"),
-        ("rintf(weight[i] / s), low, high) * s", "rintf(weight[i] * (1 / s)), low, high) * s"),
+        (
+            "rintf(weight[i] / q.scale), q.low, q.high) * q.scale",
+            "rintf(weight[i] * (1 / q.scale)), q.low, q.high) * q.scale",
+        ),
         ("fmaf(-y, y, y) * width", "(y - y * y) * width"),
-        ("product[i] = grad[i] * code;", "product[i] = grad[i] * above_zero;"),
+        ("product[i - g * size] = grad[i] * code;", "product[i - g * size] = grad[i] * above_zero;"),
         ("0.0f, 1.0f) + floor[i], low, high) * s", "0.0f, 1.0f) + floor[i], low, high) * s + 1e-7f"),
     ],
 )
@@ -94,18 +97,19 @@ def test_a_damaged_file_in_the_cache_is_no_error(own_cache: Path) -> None:
 
 
 def test_they_are_not_used_on_other_tensors() -> None:
-    assert native.fits(torch.zeros(2, 3))
-    assert not native.fits(torch.zeros(2, native.GROUP_SIZES))
-    for tensor in (torch.zeros(2, 3).T, torch.zeros(2, 3, dtype=torch.bfloat16), torch.zeros(2, 3, device="meta")):
-        assert not native.fits(torch.zeros(2, 3), tensor)
+    weight = torch.zeros(2, 8)
+    assert native.fits(weight) and native.fits(weight, torch.zeros(2, 1))
+    assert not native.fits(torch.zeros(2, 7)) and not native.fits(torch.zeros(2, 8192))
+    for tensor in (torch.zeros(8, 2).T, weight.bfloat16(), torch.zeros(2, 8, device="meta")):
+        assert not native.fits(weight, tensor)
 
 
 def test_they_are_not_used_on_tensors_without_memory() -> None:
     with FakeTensorMode():
-        assert not native.fits(torch.zeros(2, 3))
+        assert not native.fits(torch.zeros(2, 8))
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 40, 64, 128, 511, 512, 600, 1536, 4096, native.GROUP_SIZES - 1])
+@pytest.mark.parametrize("size", [8, 13, 40, 64, 128, 511, 512, 600, 1536, 4096, 8191])
 def test_sums_over_a_group_have_the_bits_of_pytorch(size: int) -> None:
     library = native.build()
     assert library is not None

@@ -12,13 +12,13 @@ from torch.func import functional_call
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from swq.checkpoint import Artefact
+from swq.kernels.fake_quantize import fake_quantize
 from swq.methods.awq import AWQ
 from swq.methods.awq.search import N_RATIOS, search_scale
 from swq.methods.quantizer import BlockContext, Layout
 from swq.methods.rtn import RTN
 from swq.models.adapter import DecoderModel, block_output
 from swq.quant.affine import weight_range
-from swq.quant.fake import fake_quantize
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from swq.errors import UserError
+from swq.kernels.fake_quantize import fake_quantize
 from swq.quant.affine import (
     quantize_weight,
     weight_range,
 )
-from swq.quant.fake import fake_quantize
 from swq.quant.scheme import SUPPORTED_BITS, Scheme
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from swq.checkpoint import Artefact, unpack_weight
 from swq.errors import UserError
+from swq.kernels.fake_quantize import fake_quantize
 from swq.losses import Loss, mse
 from swq.methods.base import Method
 from swq.methods.fp import FullPrecision
@@ -25,7 +26,6 @@ from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
 from swq.quant.affine import quantize_weight, weight_range
-from swq.quant.fake import fake_quantize
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from swq.kernels.fake_quantize import fake_quantize
 from swq.quant.affine import weight_range
-from swq.quant.fake import fake_quantize
 from swq.quant.scheme import Scheme
 
 N_CANDIDATES = 10
