@@ -87,8 +87,10 @@ class Loss:
         others = [name for name in self.active if name not in SW_TERMS]
         if self.normalised and not (len(self.active) - len(others) == 1 and others):
             raise UserError("loss: normalised needs sw (or sw_mismatched) and mse or l2, each with a weight above 0")
-        if self.sw_start_block < 0 or (self.sw_start_block and not others):
-            raise UserError("loss: sw_start_block must be at least 0, and needs mse or l2 if it is above 0")
+        if self.sw_start_block < 0 or (self.sw_start_block and not 0 < len(others) < len(self.active)):
+            raise UserError(
+                "loss: sw_start_block must be at least 0; above 0, it needs sw (or sw_mismatched), and mse or l2"
+            )
 
     @property
     def active(self) -> tuple[str, ...]:

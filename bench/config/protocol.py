@@ -43,6 +43,13 @@ class Perplexity(Strict):
     start_token: bool = False
     kl_windows: int | None = Field(default=None, ge=2)
 
+    @model_validator(mode="after")
+    def _has_the_windows(self) -> Perplexity:
+        for name, text in self.texts.items():
+            if self.kl_windows and text.n_windows and self.kl_windows > text.n_windows:
+                raise mistake(f"kl_windows: {self.kl_windows} are more than texts.{name} has ({text.n_windows})")
+        return self
+
 
 class Protocol(Strict):
     """How every cell is scored. Tables never mix two protocols."""

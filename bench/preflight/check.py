@@ -10,7 +10,7 @@ from bench.config.compose import CONF, origin_of, overrides_of
 from bench.config.params import PARAMS, Params
 from bench.config.sources import FolderCorpus
 from bench.preflight.described import Described, describe
-from bench.preflight.shapes import config_folder
+from bench.preflight.shapes import config_folder, shapes_of
 from bench.preflight.words import few
 from swq.errors import UserError
 
@@ -40,6 +40,7 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
             continue
         model = describe(weights)
         _check_schemes(params, name, model, weights)
+        _check_start_blocks(params, name)
         _check_lengths(params, name, model)
     notes = [*_notes(params, keys), *(f"shapes are not checked yet: {reason}" for reason in unknown)]
     cells = f"{len(keys)} of {len(params.cells)}" if len(keys) < len(params.cells) else str(len(keys))
@@ -50,6 +51,7 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
 def _notes(params: Params, keys: Collection[str]) -> Iterator[str]:
     """Say what is not a mistake in the file, but would still surprise."""
     yield from _without_gpu(params, keys)
+    yield from _start_tokens(params, keys)
     if CONF.is_dir() and PARAMS.is_file():
         yield from _not_what_conf_says(PARAMS.read_text(encoding="utf-8"), params.suite)
 
@@ -71,6 +73,16 @@ def _without_gpu(params: Params, keys: Collection[str]) -> Iterator[str]:
             f"precision bf16-mixed is emulated on this CPU, which has no {' or '.join(missing)}: results are right, but"
             f" training is slower than in float32 (precision: 32-true), up to many times: {few(brain, FEW)}"
         )
+
+
+def _start_tokens(params: Params, keys: Collection[str]) -> Iterator[str]:
+    """Say where windows begin with a start token in calibration but not in scoring, or the other way round."""
+    scored = params.protocol.perplexity.start_token
+    used = dict.fromkeys(name for key in keys if (name := params.cells[key].calibration))
+    for name in used:
+        if params.calibrations[name].start_token != scored:
+            yes, no = ("perplexity", f"calibration {name}") if scored else (f"calibration {name}", "perplexity")
+            yield f"windows begin with a start token in {yes}, but not in {no} (start_token)"
 
 
 def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
@@ -102,6 +114,17 @@ def _check_schemes(params: Params, name: str, model: Described, weights: Path) -
                     cell.scheme.group_width(inputs)
                 except UserError as error:
                     raise UserError(f"cells.{key}: {linear} of model {name}: {error}") from error
+
+
+def _check_start_blocks(params: Params, name: str) -> None:
+    for key, cell in params.cells.items():
+        if cell.model == name and cell.loss is not None and (start := cell.loss.sw_start_block):
+            n_blocks = shapes_of(params, name).blocks
+            if start >= n_blocks:
+                raise UserError(
+                    f"cells.{key}: sw_start_block {start} leaves no block of model {name} for SW (allowed: up to"
+                    f" {n_blocks - 1})"
+                )
 
 
 def _require_pairs(weights: Path, method: str) -> None:

@@ -132,11 +132,15 @@ def test_mse_averages_over_channels_where_l2_sums() -> None:
         (lambda: Loss({"sw": 1.0}, n_projections=0), "loss: n_projections and sw_block_size must be at least 1"),
         (
             lambda: Loss({"sw": 1.0}, sw_start_block=1),
-            "loss: sw_start_block must be at least 0, and needs mse or l2 if it is above 0",
+            "loss: sw_start_block must be at least 0; above 0, it needs sw (or sw_mismatched), and mse or l2",
+        ),
+        (
+            lambda: Loss({"mse": 1.0}, sw_start_block=1),
+            "loss: sw_start_block must be at least 0; above 0, it needs sw (or sw_mismatched), and mse or l2",
         ),
         (
             lambda: Loss({"mse": 1.0}, sw_start_block=-1),
-            "loss: sw_start_block must be at least 0, and needs mse or l2 if it is above 0",
+            "loss: sw_start_block must be at least 0; above 0, it needs sw (or sw_mismatched), and mse or l2",
         ),
         (lambda: Loss({"sw": 1.0}, sw_block_size=0), "loss: n_projections and sw_block_size must be at least 1"),
     ],

@@ -103,6 +103,10 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
         (lambda v: v["calibrations"]["tiny-4x32"].update(sampling="gptq"), ["tiny-4x32.sampling", "'gptq-joined'"]),
         (lambda v: v["protocol"]["perplexity"].update(texts={"c4": {}}), ["unknown text of corpus words 'c4'"]),
         (lambda v: v["protocol"]["perplexity"].update(texts={"perplexity": DOCUMENTS}), ["needs n_windows"]),
+        (
+            lambda v: v["protocol"]["perplexity"].update(texts={"perplexity": {"n_windows": 4}}, kl_windows=5),
+            ["protocol.perplexity", "kl_windows: 5 are more than texts.perplexity has (4)"],
+        ),
         (lambda v: v["protocol"].update(task_versions={"piqa": 1.0}), ["task_versions: must name every task"]),
         (lambda v: v["protocol"].update(dtype="fp16"), ["protocol.dtype", "'float16'", "'fp16'"]),
         (lambda v: v["models"]["tiny"].pop("source"), ["models.tiny", "'source' is missing", "package, folder"]),

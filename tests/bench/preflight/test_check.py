@@ -14,6 +14,8 @@ from bench.config.params import Params
 from bench.config.strict import parse_section
 from bench.preflight.bfloat16 import missing_instructions
 from bench.preflight.check import check
+from swq.errors import UserError
+from tests.support.families import tiny_lm
 
 OLD = {"avx2": True, "avx512_bf16": False, "amx_bf16": False, "architecture": "x86_64"}
 CELLS: dict[str, Any] = {
@@ -45,8 +47,8 @@ def test_torch_names_the_instructions_of_this_machine() -> None:
     assert expected.get(str(capabilities["architecture"]), {"bf16"}) <= capabilities.keys()
 
 
-def params_of(*cells: str, device: str = "cpu") -> Params:
-    """Return a suite of these cells; its model is not there yet."""
+def params_of(*cells: str, device: str = "cpu", **changes: Any) -> Params:
+    """Return a suite of these cells; its model is not there yet. `changes` replaces whole sections."""
     common = {"model": "m", "calibration": "c"}
     text = {
         "suite": "slow",
@@ -63,7 +65,7 @@ def params_of(*cells: str, device: str = "cpu") -> Params:
         },
         "cells": {key: common | CELLS[key] for key in cells},
     }
-    return parse_section(Params, yaml.safe_dump(text), "params.yaml")
+    return parse_section(Params, yaml.safe_dump(text | changes), "params.yaml")
 
 
 @pytest.fixture
@@ -106,3 +108,28 @@ def test_a_cpu_with_the_instructions_is_not_mentioned(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: OLD | {"avx512_bf16": True})
     assert "bf16-mixed" not in check(params_of("brain"))
+
+
+@pytest.mark.usefixtures("old_cpu")
+def test_check_says_where_only_calibration_has_start_tokens() -> None:
+    sampled = {"model": "m", "corpus": "texts", "n_samples": 8, "seq_len": 64, "seed": 2}
+    notes = check(params_of("single", calibrations={"c": sampled | {"start_token": True}})).splitlines()
+    assert "note: windows begin with a start token in calibration c, but not in perplexity (start_token)" in notes
+    assert "start token" not in check(params_of("single", calibrations={"c": sampled}))
+
+
+def test_a_start_block_beyond_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block would be trained without SW, and the cell would still be called SW."""
+    monkeypatch.chdir(tmp_path)
+    model = tiny_lm("llama")
+    model.save_pretrained("model")
+    n_blocks = model.config.num_hidden_layers
+
+    def starting(block: int) -> Params:
+        loss = {"weights": {"mse": 0.9, "sw": 0.1}, "sw_start_block": block}
+        cells = {"late": {"model": "m", "calibration": "c"} | CELLS["single"] | {"scheme": "w3a16", "loss": loss}}
+        return params_of(models={"m": {"source": "folder", "path": "model"}}, cells=cells)
+
+    check(starting(n_blocks - 1))
+    with pytest.raises(UserError, match=rf"cells.late: sw_start_block {n_blocks} leaves no block of model m for SW"):
+        check(starting(n_blocks))
