@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         MODELS,
     ),
     "reconstruct": (("bench.stages.reconstruct",), MODELS | {"lightning", "matplotlib"}),
+    "smoke-gpu": (("bench.smoke.run",), MODELS | {"lightning", "matplotlib"}),
     "speed": (("bench.speed.run",), MODELS | {"lightning", "matplotlib"}),
     "train-model": (("bench.stages.train", "bench.stages.small_opt"), set(SLOW)),
 }

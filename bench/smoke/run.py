@@ -1,0 +1,87 @@
+"""The command `smoke-gpu`: every check in turn, with a line of progress, then a page and a JSON file to send in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from lightning.fabric import Fabric
+from tqdm import tqdm
+
+from bench.config.params import Params
+from bench.runtime import machine, start_fabric
+from bench.smoke.blocks import METHODS, PRECISIONS, train_all
+from bench.smoke.page import Found
+from bench.smoke.replay import replay_all
+from bench.smoke.scoring import score_reference
+from bench.smoke.steps import measure_steps
+from bench.speed.subject import CASES, Shapes
+from bench.store.files import write_json
+from bench.store.record import provenance
+from swq.errors import UserError
+from swq.kernels import choose
+
+BAR = "{desc}: {percentage:3.0f} % |{bar}| {elapsed}, {remaining} left"
+LLAMA_2_7B = Shapes(hidden=4096, intermediate=11008, heads=32, kv_heads=32)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to check.
+
+    Attributes:
+        json: where all numbers are written.
+        on_cpu: check the processor instead, where 16-mixed does not run.
+        shapes: of the random block.
+        tokens: of its samples.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    json: Path
+    on_cpu: bool = False
+    shapes: Shapes = field(default_factory=lambda: LLAMA_2_7B)
+    tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        if not self.json.absolute().parent.is_dir():
+            raise UserError(f"{self.json} cannot be written: there is no folder {self.json.parent}")
+        if self.tokens < 2:
+            raise UserError("tokens must be at least 2")
+
+
+def smoke(params: Params, request: Request) -> Found:
+    """Check this machine's GPU, and write what was found.
+
+    Args:
+        params: say the threads, and what is scored.
+        request: says the rest.
+
+    Raises:
+        UserError: there is no GPU, or the recordings are not here.
+    """
+    wanted = params.runtime.model_copy(update={"device": "cpu" if request.on_cpu else "gpu"})
+    precisions = [p for p in PRECISIONS if not (request.on_cpu and p == "16-mixed")]
+
+    @cache
+    def fabric_of(precision: str) -> Fabric:
+        return start_fabric(wanted, precision)
+
+    device = fabric_of("32-true").device
+    choose.use(wanted.kernels, device)
+    found = Found(machine(device), provenance())
+    steps = 2 + len(precisions) * (len(METHODS) + len(CASES))
+    with tqdm(total=steps, desc="smoke-gpu", bar_format=BAR, mininterval=1) as bar:
+        found.replays = replay_all(fabric_of("32-true"))
+        bar.update()
+        found.trained = train_all(fabric_of, precisions, request.shapes, request.tokens, bar.update)
+        found.steps = measure_steps(fabric_of, precisions, request.shapes, request.tokens, bar.update)
+        try:
+            found.scored = score_reference(params, device)
+        except UserError as error:
+            found.notes.append(f"Scoring was not checked: {error}. `make repro` makes what it needs.")
+        bar.update()
+    write_json(request.json, found.as_data())
+    return found
