@@ -12,8 +12,9 @@ from bench.config.sources import HubModel
 from bench.config.tasks import TASKS
 from bench.power.design import Design
 from bench.power.gaps import Gap, accuracy_gap, perplexity_gap
-from bench.power.hours import hours_of, shapes_at_hand
+from bench.power.hours import hours_of
 from bench.power.measured import Measured, nearest
+from bench.preflight.at_hand import shapes_at_hand
 from bench.preflight.cost import TEXT_TOKENS
 from bench.preflight.shapes import Shapes
 from bench.published.figures import Registry

@@ -9,8 +9,9 @@ from pathlib import Path
 from bench.config.compose import CONF, origin_of, overrides_of
 from bench.config.params import PARAMS, Params
 from bench.config.sources import FolderCorpus
-from bench.preflight.described import Described, describe
-from bench.preflight.shapes import config_folder, shapes_of
+from bench.preflight.at_hand import NotAtHand, describe_model, own_folder, shapes_of
+from bench.preflight.described import Described
+from bench.preflight.recorded import contradiction, recorded
 from bench.preflight.words import few
 from swq.errors import UserError
 
@@ -18,7 +19,7 @@ FEW = 8
 
 
 def check(params: Params, keys: Collection[str] | None = None) -> str:
-    """Check each cell against its model's shapes, for models whose configuration is on this machine or on the hub.
+    """Check each cell against its model's shapes, for models whose shapes are recorded, on this machine or on the hub.
 
     `keys` names the cells that will run; None means all.
 
@@ -31,15 +32,12 @@ def check(params: Params, keys: Collection[str] | None = None) -> str:
     unknown = []
     for name in dict.fromkeys(params.cells[key].model for key in keys):
         try:
-            weights = config_folder(params, name)
-        except UserError as error:
+            model = describe_model(params, name)
+        except NotAtHand as error:
             unknown.append(str(error))
             continue
-        if weights is None:
-            unknown.append(f"{name} is not there yet")
-            continue
-        model = describe(weights)
-        _check_schemes(params, name, model, weights)
+        _check_recorded(params, name)
+        _check_schemes(params, name, model)
         _check_start_blocks(params, name)
         _check_lengths(params, name, model)
     notes = [*_notes(params, keys), *(f"shapes are not checked yet: {reason}" for reason in unknown)]
@@ -104,11 +102,17 @@ def _not_what_conf_says(text: str, suite: str) -> Iterator[str]:
         )
 
 
-def _check_schemes(params: Params, name: str, model: Described, weights: Path) -> None:
+def _check_recorded(params: Params, name: str) -> None:
+    known, folder = recorded(params.models.get(name)), own_folder(params, name)
+    if known and folder and (wrong := contradiction(known, folder)):
+        raise UserError(wrong)
+
+
+def _check_schemes(params: Params, name: str, model: Described) -> None:
     for key, cell in params.cells.items():
         if cell.model == name and cell.scheme is not None:
             if cell.method.needs_pairs and not model.has_pairs:
-                _require_pairs(weights, f"cells.{key}: {cell.method_name}")
+                _require_pairs(own_folder(params, name), f"cells.{key}: {cell.method_name}")
             for linear, inputs in model.inputs.items():
                 try:
                     cell.scheme.group_width(inputs)
@@ -127,10 +131,12 @@ def _check_start_blocks(params: Params, name: str) -> None:
                 )
 
 
-def _require_pairs(weights: Path, method: str) -> None:
+def _require_pairs(folder: Path | None, method: str) -> None:
     from swq.models.adapter import DecoderModel  # imports torch, for this case only
 
-    DecoderModel.skeleton(weights).require_pairs(method)
+    if folder is None:
+        raise UserError(f"{method} moves scales between norms and linears, and conf/shapes.yaml knows no such pair")
+    DecoderModel.skeleton(folder).require_pairs(method)
 
 
 def _check_tasks(params: Params) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,27 @@ def _of_family(family: Family, config: dict[str, Any], stored: dict[str, tuple[i
     if last not in stored or inputs[family.linears[0]] != config["hidden_size"] or not widths >= {*inputs.values()}:
         raise ValueError("other blocks than in config.json")
 
+    first = f"{blocks}.0."
+    block = {name.removeprefix(first): shape for name, shape in stored.items() if name.startswith(first)}
+    return Described(inputs, bool(fitting_pairs(family, config, block)), config["max_position_embeddings"])
+
+
+def fitting_pairs(
+    family: Family, config: Mapping[str, Any], block: Mapping[str, tuple[int, ...]]
+) -> tuple[ScalePair, ...]:
+    """Return the pairs of a family that hold in a model, from the shapes of one block's tensors.
+
+    Raises:
+        KeyError: a tensor is missing, or config.json leaves something to transformers' defaults.
+    """
+
     def fits(pair: ScalePair) -> bool:
         if pair.only_if and config[pair.only_if[0]] != pair.only_if[1]:
             return False
-        channels = stored[f"{blocks}.0.{pair.source}.weight"][0]
-        return all(inputs[reader] == channels for reader in pair.readers)
+        channels = block[f"{pair.source}.weight"][0]
+        return all(block[f"{reader}.weight"][1] == channels for reader in pair.readers)
 
-    # All of them are asked, so that none is left open.
-    return Described(inputs, any([fits(pair) for pair in family.pairs]), config["max_position_embeddings"])
+    return tuple(pair for pair in family.pairs if fits(pair))
 
 
 def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

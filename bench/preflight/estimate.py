@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from bench.config.labels import labels
 from bench.config.params import Params
 from bench.config.sources import HubCorpus, HubModel
+from bench.preflight.at_hand import shapes_of
 from bench.preflight.bytes import GIB, PACKED_TOO, checkpoint_bytes
 from bench.preflight.cost import Cost, cost
 from bench.preflight.seconds import Rates
-from bench.preflight.shapes import Shapes, shapes_of
+from bench.preflight.shapes import Shapes
 from bench.render.table import Table
 
 FEW = 12  # cells that get a row each

@@ -1,16 +1,16 @@
-"""A model's shapes, read from its configuration alone."""
+"""A model's shapes, and reading them from its configuration alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.config.params import Params
-from bench.config.sources import FolderModel, HubModel
-from bench.inputs.models import ModelRecord
-from bench.prepare.hub import fetch_hub_config
-from bench.store.paths import MODEL, model_folder
-from swq.errors import UserError
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from transformers import PreTrainedModel
+
+    from swq.models.adapter import DecoderModel
 
 
 @dataclass(frozen=True)
@@ -73,35 +73,6 @@ class Shapes:
         return max(linear.weights for linear in self.linears)
 
 
-def config_folder(params: Params, name: str) -> Path | None:
-    """Return a folder with a model's configuration, from the hub if need be; None if the model is not made yet.
-
-    Raises:
-        UserError: it cannot be fetched from the hub.
-    """
-    if (model_folder(name) / MODEL).is_file():
-        return ModelRecord.load(name).folder
-    source = params.models.get(name)
-    if isinstance(source, HubModel):
-        return fetch_hub_config(source)
-    return source.path if isinstance(source, FolderModel) else None
-
-
-def shapes_of(params: Params, name: str) -> Shapes:
-    """Read a model's shapes from its configuration alone.
-
-    Raises:
-        UserError: the configuration is not available.
-    """
-    folder: Path | None = config_folder(params, name)
-    if folder is None:
-        stage = "train-model" if name in params.trainings else "fetch-model"
-        raise UserError(
-            f"model {name} is not there yet, so its shapes are unknown: `dvc repro {stage}@{name}` makes it"
-        )
-    return read_shapes(folder)
-
-
 def read_shapes(folder: Path) -> Shapes:
     """Read the shapes of the model in a transformers folder; its configuration is enough.
 
@@ -110,14 +81,18 @@ def read_shapes(folder: Path) -> Shapes:
     """
     from swq.models.adapter import DecoderModel
 
-    model = DecoderModel.skeleton(folder)
+    return shapes_in(DecoderModel.skeleton(folder))
+
+
+def shapes_in(model: DecoderModel) -> Shapes:
+    """Return the shapes of a model, which needs no weights."""
     scaled = {reader for pair in model.scale_pairs(0) for reader in pair.readers}
     linears = (
         Linear(linear.out_features, linear.in_features, path not in model.family.not_clipped, path in scaled)
         for path, linear in model.linears(0).items()
     )
     block = sum(parameter.numel() for parameter in model.blocks[0].parameters())
-    everything = sum(parameter.numel() for parameter in model.model.parameters())
+    everything = sum(parameter.numel() for parameter in {*model.model.parameters()} - _copies(model.model))
     config, n_blocks = model.model.config, len(model.blocks)
     return Shapes(
         blocks=n_blocks,
@@ -128,3 +103,10 @@ def read_shapes(folder: Path) -> Shapes:
         other_parameters=everything - n_blocks * block,
         linears=tuple(linears),
     )
+
+
+def _copies(model: PreTrainedModel) -> set[Parameter]:
+    """Return the head's weight where it is the embedding's: without weights they are two tensors."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    shared = model.config.tie_word_embeddings and head is not None and head.weight is not embedding.weight
+    return {head.weight} if shared else set()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from bench.analysis.current import is_current
 from bench.config.params import Params
+from bench.preflight.at_hand import shapes_of
 from bench.preflight.cost import cost
 from bench.preflight.seconds import CPU, Rates
-from bench.preflight.shapes import shapes_of
 from bench.store.files import read_mapping
 from bench.store.paths import RECORD, artefact_folder, score_folder
 from bench.store.progress import Progress

@@ -57,6 +57,7 @@ class Paper(Project):
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paper]:
     folder = tmp_path_factory.mktemp("paper")
     copy_project(folder)
+    (folder / "conf/shapes.yaml").unlink()  # it knows the real models, and these are small ones under their names
     with Hub() as hub, warm_python(hub.environment(folder / "home", MEMBER)) as environment:
         composed = Project(folder, environment).bench("compose", "paper")
         assert composed.returncode == 0, composed.stderr

@@ -16,27 +16,17 @@ from bench.config.params import PARAMS, load_params
 from bench.power.decisions import answer
 from bench.power.design import MANY
 from bench.power.gaps import accuracy_gap, perplexity_gap
-from bench.power.hours import LARGE
 from bench.power.page import as_json, page, upper
 from bench.power.plan import Plan, Wanted, plan
+from bench.preflight.at_hand import shapes_of
 from bench.preflight.cost import cost
 from bench.preflight.seconds import Rates
-from bench.preflight.shapes import read_shapes
 from bench.published.figures import load_published
-from bench.runs.slices import select
+from bench.runs.slices import Slice, select
 from swq.errors import UserError
 from tests.bench.published.test_figures import FIVE, LLAMA_7B
 from tests.support.pages import PAGES
 from tests.support.repository import ROOT
-
-LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}
-OPT = {"model_type": "opt", "architectures": ["OPTForCausalLM"]}
-CONFIGURATIONS = {
-    LLAMA_7B: LLAMA | {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32},
-    "meta-llama/Llama-2-13b-hf": LLAMA | {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40},
-    "facebook/opt-6.7b": OPT | {"hidden_size": 4096, "ffn_dim": 16384, "num_hidden_layers": 32},
-    "facebook/opt-125m": OPT | {"hidden_size": 768, "ffn_dim": 3072, "num_hidden_layers": 12},
-}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +52,7 @@ def found(folder: Path) -> Plan:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         params = load_params()
-        return plan(params, select(params, "llama-2-7b"), Wanted())
+        return plan(params, select(params, Slice("llama-2-7b")), Wanted())
 
 
 def half_width(found: Plan, label: str, scheme: str, n_seeds: int | None = None) -> float:
@@ -126,7 +116,7 @@ def test_the_page_says_where_variances_are_from(found: Plan) -> None:
 def test_json_holds_what_the_page_says(found: Plan) -> None:
     values = json.loads(json.dumps(as_json(found), allow_nan=False))
     row = next(row for row in values["rows"] if row["row"] == "paper-llama-2-7b-w2a16g128-omniquant-sw")
-    assert row["endpoint"] == "log-perplexity" and int(row["seeds_for_half_width"]) > 5 and row["hours_a_seed"] > 5
+    assert row["endpoint"] == "log-perplexity" and row["seeds_for_half_width"] > 5 and row["hours_a_seed"] > 5
     assert [d["answers"] for d in values["claims"]] == [d.answers for d in found.decided]
 
 
@@ -191,19 +181,10 @@ def test_a_gap_that_is_not_published_is_none(here: Path) -> None:
     assert gap.lost == pytest.approx((math.log(11.06 / 5.47) + math.log(15.02 / 6.97)) / 2) and gap.source == "OQ1, OQA"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("repo", LARGE)
-def test_shapes_are_those_of_the_configurations(repo: str, tmp_path: Path) -> None:
-    shapes = LARGE[repo]
-    common = {"num_attention_heads": shapes.heads, "vocab_size": shapes.vocabulary, "max_position_embeddings": 2048}
-    own = {"word_embed_proj_dim": shapes.hidden} if "opt" in repo else {"num_key_value_heads": shapes.heads}
-    (tmp_path / "config.json").write_text(json.dumps(CONFIGURATIONS[repo] | common | own))
-    assert read_shapes(tmp_path) == shapes
-
-
 def test_hours_are_those_of_estimate(found: Plan, here: Path) -> None:
     params, row = load_params(), found.forecasts[0].row
-    costs = [cost(params, params.cells[key], LARGE[LLAMA_7B], Rates()) for key in (row.name, row.name[: -len("-sw")])]
+    shapes = shapes_of(params, row.cell.model)
+    costs = [cost(params, params.cells[key], shapes, Rates()) for key in (row.name, row.name[: -len("-sw")])]
     assert row.hours == pytest.approx(sum(c.reconstruct + c.score for c in costs) / 3600)
 
 

@@ -12,11 +12,12 @@ from transformers import LlamaConfig
 
 from bench.config.params import Params
 from bench.config.strict import parse_section
+from bench.preflight.at_hand import shapes_of
 from bench.preflight.bytes import artefact_bytes, host_bytes
 from bench.preflight.cost import Cost, cost, task_tokens
 from bench.preflight.estimate import estimate
 from bench.preflight.seconds import Rates, training_seconds
-from bench.preflight.shapes import Shapes, shapes_of
+from bench.preflight.shapes import Shapes
 from bench.preflight.workload import Work, work_of
 from swq.errors import UserError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.config.params import Params, load_params
-from bench.preflight import shapes
+from bench.preflight import at_hand
 from bench.runs import state as run_state
 from bench.runs.console import Console
 from bench.runs.state import RunState
@@ -147,7 +147,7 @@ def test_unknown_model_is_asked_for_again_only_after_a_stage(params: Params, mon
 
 def test_arithmetic_knows_every_stage(params: Params, tmp_path: Path) -> None:
     tiny_suite.write_model(tmp_path / "inputs/model")
-    assert shapes.config_folder(params, "tiny") is not None
+    assert at_hand.own_folder(params, "tiny") is not None
     expected = expected_seconds(params, KEYS)
     assert set(expected) == {f"{stage}@{key}" for stage in ("reconstruct", "score") for key in KEYS}
     assert expected["reconstruct@tiny-omniquant-sw"] > expected["reconstruct@tiny-rtn"] > 0
