@@ -11,6 +11,7 @@ from bench.power.design import CAP, MANY
 from bench.power.measured import Measured
 from bench.power.plan import Forecast, Plan
 from bench.power.rows import ACCURACY, LOG_PERPLEXITY
+from bench.render.pages import Part, markdown_page
 from bench.render.table import Table
 
 NEVER, TOO_MANY = "never", f"> {CAP:,}"
@@ -18,16 +19,21 @@ HEADERS = ("row", "model", "scheme", "lost", "seeds", "half-width")
 
 
 def page(plan: Plan) -> str:
+    """Return the page as text."""
+    return markdown_page(parts(plan)).rstrip()
+
+
+def parts(plan: Plan) -> list[Part]:
     """Return the page: half-widths and seeds of each row, what claims can be decided, and where it comes from."""
-    parts = [
+    found: list[Part] = [
         f"What suite `{plan.suite}` can decide, before it runs. All shares in % of what the base lost; 95 % intervals."
     ]
     for name, unit in ((LOG_PERPLEXITY, "nats per token"), (ACCURACY, "points")):
-        parts += [f"Recovered share of {name} (lost: {unit}).", _widths(plan, name)]
-    parts.append(_legend(plan))
+        found += [f"Recovered share of {name} (lost: {unit}).", _widths(plan, name)]
+    found.append(_legend(plan))
     if plan.decided:
-        parts += ["What it can decide of each claim.", _decisions(plan.decided), _rule(plan)]
-    return "\n\n".join([*parts, *_sources(plan.sources)])
+        found += ["What it can decide of each claim.", _decisions(plan.decided), _rule(plan)]
+    return [*found, *_sources(plan.sources)]
 
 
 def _legend(plan: Plan) -> str:
@@ -43,12 +49,12 @@ def _legend(plan: Plan) -> str:
     )
 
 
-def _widths(plan: Plan, name: str) -> str:
+def _widths(plan: Plan, name: str) -> Table:
     wanted = plan.wanted
     headers = [*HEADERS, f"with {MIN_SEEDS}", "with any", f"seeds for ± {wanted.half_width:g}"]
     headers += [f"to see {wanted.effect:g}", f"for inside ± {wanted.bound:g}", "variances"]
     rows = [_line(forecast, name) for forecast in plan.forecasts if forecast.endpoint.name == name]
-    return Table(rows, headers, left=3).markdown()
+    return Table(rows, headers, left=3)
 
 
 def _line(forecast: Forecast, name: str) -> list[str]:
@@ -89,7 +95,7 @@ def _with_hours(seeds: float | None, hours: float | None) -> str:
     return f"{_seeds(seeds)} ({seeds * hours:,.0f} h)"
 
 
-def _decisions(found: tuple[Decision, ...]) -> str:
+def _decisions(found: tuple[Decision, ...]) -> Table:
     rows = []
     for decision in found:
         ends = [
@@ -100,7 +106,7 @@ def _decisions(found: tuple[Decision, ...]) -> str:
             [decision.claim, decision.scheme, str(decision.n_seeds), _percent(width), *ends, *[""] * (2 - len(ends))]
         )
     headers = ["claim", "scheme", "seeds", "half-width", "its share, or its lower end", "its upper end"]
-    return Table(rows, headers, left=2).markdown()
+    return Table(rows, headers, left=2)
 
 
 def _rule(plan: Plan) -> str:
@@ -141,7 +147,7 @@ def upper(df: int, level: float = 0.8) -> float:
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """Return the plan as plain values: shares in percent; numbers of seeds as on the page."""
+    """Return the plan as plain values: shares in percent, lost accuracy in points, lost log-perplexity in nats."""
     return {
         "suite": plan.suite,
         "wanted": vars(plan.wanted),
@@ -169,18 +175,23 @@ def _values(forecast: Forecast) -> dict[str, Any]:
     return {
         "row": row.name,
         "endpoint": forecast.endpoint.name,
-        "lost": gap and gap.lost,
+        "lost": gap and (100 * gap.lost if forecast.endpoint.name == ACCURACY else gap.lost),
         "lost_from": gap and gap.source,
         "seeds": row.n_seeds,
         "half_width": _finite(forecast.half_width()),
         f"half_width_{MIN_SEEDS}_seeds": _finite(forecast.half_width(MIN_SEEDS)),
         "half_width_any_seeds": _finite(forecast.half_width(MANY)),
-        "seeds_for_half_width": _seeds(forecast.seeds_for_half_width) or None,
-        "seeds_for_effect": _seeds(forecast.seeds_for_effect) or None,
-        "seeds_for_equivalence": _seeds(forecast.seeds_for_equivalence) or None,
+        "seeds_for_half_width": _number(forecast.seeds_for_half_width),
+        "seeds_for_effect": _number(forecast.seeds_for_effect),
+        "seeds_for_equivalence": _number(forecast.seeds_for_equivalence),
         "hours_a_seed": row.hours,
         "variances": row.borrowed,
     }
+
+
+def _number(seeds: float | None) -> int | str | None:
+    """Return a number of seeds, or the word of the page where none is enough."""
+    return _seeds(seeds) or None if seeds is None or not math.isfinite(seeds) else int(seeds)
 
 
 def _finite(value: float | None) -> float | None:

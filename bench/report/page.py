@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.analysis.rows import Measured
 from bench.render.image import Image
 from bench.render.pages import Part
 from bench.render.table import Table
 from bench.report.plan import as_planned
 from bench.report.plots import PLOTS
-from bench.report.sections import EFFECT, SECTIONS
+from bench.report.sections import EFFECT, FORESEEN, SECTIONS
 from bench.report.tables import TABLES
 from bench.report.tables.columns import RETRIED
 
 
-def page(measured: Measured, tables: dict[str, Table], images: dict[str, Image]) -> list[Part]:
+def page(
+    measured: Measured, tables: dict[str, Table], images: dict[str, Image], foreseen: Sequence[Part] = ()
+) -> list[Part]:
     """Return the whole page.
 
     Args:
         measured: the suite.
         tables: those of TABLES by name; one without rows is left out.
         images: those of PLOTS that have something to show, by name.
+        foreseen: what the rows that were not run could decide.
     """
     parts: list[Part] = [f"# Suite `{measured.params.suite}`: recovered accuracy", _what_is_measured(measured)]
     for section in SECTIONS:
         content = _content(section, measured, tables, images)
         parts += [f"## {section}", *content] if content else []
+    parts += [f"## {FORESEEN}", *foreseen] if foreseen else []
     return [
         *parts,
         "## About these numbers",

@@ -19,6 +19,7 @@ CHANGED = "Answers that changed"
 TRAINING = "Training"
 PUBLISHED = "Beside the published figures"
 NOT_RUN = "What was not run"
+FORESEEN = "What it could decide"
 SECTIONS = (EFFECT, QUALITY, RECOVERED, CHANGED, TRAINING, PUBLISHED, NOT_RUN)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.analysis.collect import collect
@@ -10,7 +11,7 @@ from bench.analysis.current import is_current
 from bench.analysis.rows import Measured, measured
 from bench.config.params import Params
 from bench.preflight.words import few
-from bench.render.pages import html_page, markdown_page
+from bench.render.pages import Part, html_page, markdown_page
 from bench.report.numbers import cell_metrics, changed_csv, quality_csv, recovered_csv, row_metrics
 from bench.report.page import page
 from bench.report.plots.files import draw
@@ -23,13 +24,19 @@ from bench.store.stage_output import say
 from swq.errors import UserError
 from swq.files import atomic_folder, write_text
 
+Foresee = Callable[[Params, list[str]], Sequence[Part]]
 
-def report(params: Params) -> str:
+
+def report(params: Params, foresee: Foresee = lambda *_: ()) -> str:
     """Make results/SUITE: table.md, report.html, the tables as .tex, the plots as .png and .svg, the numbers
     as .csv and .json.
 
     Cells that were run here, with the current params.yaml, get their raw file first. Tables show the cells that have
     one, and the others as not run.
+
+    Args:
+        params: the suite.
+        foresee: says what the cells of rows that were not run could decide (`bench/power`).
 
     Raises:
         UserError: no cell was run, and the folder holds results that an empty report would replace.
@@ -45,7 +52,7 @@ def report(params: Params) -> str:
         say(f"cells of the report before have no raw file and now stand there as not run: {few(gone, 3)}")
     with atomic_folder(made) as folder:
         _keep_raw_files(suite, folder)
-        _write_page(suite, folder)
+        _write_page(suite, folder, foresee)
         _write_numbers(suite, folder)
         seal(folder)
     missing = len(params.cells) - len(suite.results)
@@ -76,9 +83,10 @@ def _keep_raw_files(suite: Measured, folder: Path) -> None:
         say(f"{before} also holds what is not of a cell of params.yaml as it is now; it is kept: {few(others, 3)}")
 
 
-def _write_page(suite: Measured, folder: Path) -> None:
+def _write_page(suite: Measured, folder: Path, foresee: Foresee) -> None:
     tables = {name: view.build(suite) for name, view in TABLES.items()}
-    parts = page(suite, tables, draw(folder, suite))
+    not_run = [key for row in suite.rows if not row.results for key in row.keys]
+    parts = page(suite, tables, draw(folder, suite), foresee(suite.params, not_run) if not_run else ())
     write_text(folder / TABLE, markdown_page(parts))
     write_text(folder / PAGE, html_page(f"Suite {suite.params.suite}", parts))
     for name, table in tables.items():

@@ -55,7 +55,7 @@ def seeds_compared(row: Row) -> str:
     if row.recovered is None:
         return seeds_run(row)
     n_seeds = row.recovered[MEASURES[0]].n_seeds
-    return _of(n_seeds, len(row.keys)) + (", conditional" if n_seeds < MIN_SEEDS else "")
+    return _of(n_seeds, len(row.keys)) + (", provisional" if n_seeds < MIN_SEEDS else "")
 
 
 def _of(some: int, all_of_them: int) -> str:

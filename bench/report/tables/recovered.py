@@ -42,11 +42,11 @@ def _minutes(row: Row) -> str:
 
 def what_a_share_is(measured: Measured) -> str:
     """Define the share and say what its interval covers."""
-    over = "It is conditional on this one seed."
+    over = "It is provisional: it covers items, but not the choice of the seed."
     if measured.params.several_seeds:
         over = (
-            f"With {MIN_SEEDS} seeds or more it covers the choice of seeds too; with fewer it is conditional on these"
-            " seeds."
+            f"With {MIN_SEEDS} seeds or more it covers the choice of seeds too; with fewer it is provisional,"
+            " and covers items alone."
         )
     return (
         "A share is (cell - base) / (FP - base), in %. FP is the full-precision model."
