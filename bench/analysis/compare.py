@@ -11,7 +11,6 @@ from bench.analysis.recovery import Array, McNemar, Recovery, Stratum, mcnemar, 
 from bench.analysis.results import CellResult
 from bench.config.params import Params
 from bench.config.seeds import SeedGroup
-from swq.errors import UserError
 
 MEASURES = ("accuracy", "log_perplexity", "log_probability")  # of every suite
 STANDARDISED = "log_probability"  # task by task, before tasks are averaged
@@ -25,9 +24,6 @@ def recovered_by(params: Params, results: dict[str, CellResult], keys: SeedGroup
     """Return, in each measure, what cells recover of what their baselines lost; each cell is a seed.
 
     A cell is left out if it, its base or full precision was not run or diverged. None if no cell is left.
-
-    Raises:
-        UserError: cells were scored on different documents.
     """
     reference, pairs = full_precision(params, results, keys), compared(params, results, keys)
     if reference is None or not pairs:
@@ -56,19 +52,13 @@ def full_precision(params: Params, results: dict[str, CellResult], keys: SeedGro
 
 
 def compared(params: Params, results: dict[str, CellResult], keys: SeedGroup) -> list[Pair]:
-    """Return the base and the cell of every cell that can be compared with its base.
-
-    Raises:
-        UserError: they were scored on different documents.
-    """
+    """Return the base and the cell of every cell that can be compared with its base."""
     pairs = []
     for key in keys:
         base = params.report.baselines.get(key)
         if base is not None and {key, base} <= results.keys():
             pairs.append((results[base], results[key]))
-    finite = [pair for pair in pairs if not any(result.diverged for result in pair)]
-    _check_documents([result for pair in finite for result in pair])
-    return finite
+    return [pair for pair in pairs if not any(result.diverged for result in pair)]
 
 
 def changed_answers(pairs: list[Pair]) -> dict[str, McNemar]:
@@ -89,19 +79,11 @@ def changed_answers(pairs: list[Pair]) -> dict[str, McNemar]:
     }
 
 
-def _check_documents(results: list[CellResult]) -> None:
-    if len({tuple((i.task, i.doc_hash) for i in result.items) for result in results}) > 1:
-        keys = ", ".join(result.key for result in results)
-        raise UserError(f"these cells were scored on different documents and cannot be compared: {keys}")
-
-
 def strata(reference: CellResult, pairs: Sequence[Pair | Triple], measure: str) -> list[Stratum]:
     """Return a measure's items, one stratum per task or text; a pair or triple is a seed.
 
-    Raises:
-        UserError: they were scored on different documents.
+    `load_results` has checked that all were scored on the same documents.
     """
-    _check_documents([reference, *(result for pair in pairs for result in pair)])
     whole = reference.measure(measure)
     sides = [[result.measure(measure) for result in side] for side in zip(*pairs, strict=True)]
     found = []

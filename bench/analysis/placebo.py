@@ -21,9 +21,6 @@ def beyond_placebo(
     """Return, in each measure, what cells recover beyond the cells of a placebo's row; each cell is a seed.
 
     A seed is left out if one of its cells was not run or diverged. None if no seed is left.
-
-    Raises:
-        UserError: cells were scored on different documents.
     """
     reference, found = full_precision(params, results, keys), with_placebo(params, results, keys, placebo)
     if reference is None or not found:
@@ -32,11 +29,7 @@ def beyond_placebo(
 
 
 def with_placebo(params: Params, results: dict[str, CellResult], keys: SeedGroup, placebo: str) -> list[Triple]:
-    """Return the base, the cell and its placebo of every cell that can be compared with both.
-
-    Raises:
-        UserError: a cell and its base were scored on different documents.
-    """
+    """Return the base, the cell and its placebo of every cell that can be compared with both."""
     found = []
     for base, treated in compared(params, results, keys):
         beside = results.get(placebo_of(params.suite, params.cells, treated.key, placebo) or "")

@@ -122,11 +122,7 @@ def measured(params: Params) -> Measured:
 
 
 def rows_of(params: Params, results: dict[str, CellResult]) -> list[Row]:
-    """Return the suite's rows in the order of its cells, those that were not run included.
-
-    Raises:
-        UserError: cells that are to be compared were scored on different documents.
-    """
+    """Return the suite's rows in the order of its cells, those that were not run included."""
     called = labels(params)
     found = []
     for keys in params.seed_groups():

@@ -53,9 +53,6 @@ class PlanFile(Strict):
         for name, values in (lists | {f"arms.{arm}": (arm, *placebos) for arm, placebos in self.arms.items()}).items():
             if twice := [value for value in values if values.count(value) > 1]:
                 raise mistake(f"{name}: {twice[0]} is named twice")
-        for row in self.pooled:
-            if row not in self.arms:
-                raise mistake(f"pooled: {one_of('arm', row, self.arms)}")
         return self
 
 
@@ -126,7 +123,8 @@ def check_plan(plan: Plan, suite: str, cells: Cells, baselines: Mapping[str, str
     """Check that a suite can be run as its plan says.
 
     Raises:
-        PydanticCustomError: a measure, a row or a seed is not in the suite, or an arm has no base or no placebo.
+        PydanticCustomError: a measure, a row or a seed is not in the suite, an arm has no base or no placebo, or
+            what is pooled is not alike.
     """
     if "divergence" in plan.measures and not protocol.perplexity.kl_windows:
         raise mistake("plan: divergence is not measured; protocol.perplexity.kl_windows says on how many windows")
@@ -134,6 +132,9 @@ def check_plan(plan: Plan, suite: str, cells: Cells, baselines: Mapping[str, str
     for place, row in _rows(plan):
         if row not in rows:
             raise mistake(f"{place}: {one_of('row', row, rows)}")
+    for row in plan.pooled:
+        if row not in plan.arms:
+            raise mistake(f"plan.pooled: {one_of('arm', row, plan.arms)}")
     if len({cells[key].model for arm in plan.pooled for key in cells_of(suite, cells, arm)}) > 1:
         raise mistake("plan.pooled: the arms have cells of several models, which were not scored on the same tokens")
     for arm, placebos in plan.arms.items():
@@ -144,8 +145,13 @@ def check_plan(plan: Plan, suite: str, cells: Cells, baselines: Mapping[str, str
             if key not in baselines:
                 raise mistake(f"plan.arms.{arm}: cell {key} has no base")
             for row in placebos:
-                if placebo_of(suite, cells, key, row) is None:
+                placebo = placebo_of(suite, cells, key, row)
+                if placebo is None:
                     raise mistake(f"plan.arms.{arm}: row {row} has no cell of {key}'s calibration and seed")
+                if placebo == baselines[key]:
+                    raise mistake(f"plan.arms.{arm}: row {row} is its base, and so no placebo")
+                if cells[placebo].method_name != cells[key].method_name:
+                    raise mistake(f"plan.arms.{arm}: row {row} is of another method, and so no placebo")
 
 
 def _rows(plan: PlanFile) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,7 @@ def ends(interval: Interval | None, factor: float = 1.0) -> Ends | None:
 
 
 def told(*reasons: str | None, n_seeds: int = MIN_SEEDS) -> str:
-    """Return reasons as one text; that a finding is conditional is one of them."""
+    """Return reasons as one text; that a finding holds for its seeds alone is one of them."""
     if n_seeds < MIN_SEEDS:
-        reasons = (*reasons, f"conditional on {'this seed' if n_seeds == 1 else 'these seeds'}")
+        reasons = (*reasons, "for this seed alone" if n_seeds == 1 else "for these seeds alone")
     return "; ".join(reason for reason in reasons if reason)

@@ -35,25 +35,32 @@ def show(params: Params) -> str:
         title, _, body = section.partition("\n")
         if title in SHOWN:
             parts += [title, *(table.rstrip() for table in MARKDOWN_TABLE.findall(body))]
-    stale, waiting = outdated(params)
+    stale, waiting, missing = outdated(params)
     if waiting:
         parts.append(f"note: `python -m bench report` adds what has come since: {few(waiting, 3)}")
     if stale:
         parts.append(
             f"note: these tables are older than params.yaml; `python -m bench run` runs again: {few(stale, 3)}"
         )
+    if missing:
+        parts.append(f"note: `python -m bench run --missing` runs what was not run: {few(missing, 3)}")
     return "\n\n".join([*parts, f"How to read them: docs/reading-a-report.md. Everything else: {folder / PAGE}"])
 
 
-def outdated(params: Params) -> tuple[list[str], list[str]]:
-    """Return the cells whose numbers in the report are not those of the current params.yaml: those that have to be run,
-    and those that are done, because a raw file has come since."""
+def outdated(params: Params) -> tuple[list[str], list[str], list[str]]:
+    """Return the cells whose numbers in the report are not those of the current params.yaml.
+
+    Returns:
+        those that were run otherwise, those that are done because a raw file has come since, and those of which there
+        is nothing.
+    """
     records = read_json(result_folder(params.suite) / PROVENANCE)
     missing: dict[str, Record] = {"reconstruct": {}, "score": {}}
     found = {key: records.get(key, missing) for key in params.cells}
     left = [key for key, of in found.items() if not is_current(params, key, of["reconstruct"], of["score"])]
     done = [key for key in left if _is_done(params, key)]
-    return [key for key in left if key not in done], done
+    stale = [key for key in left if key in records and key not in done]
+    return stale, done, [key for key in left if key not in stale and key not in done]
 
 
 def _is_done(params: Params, key: str) -> bool:

@@ -137,18 +137,25 @@ class RawCell(_Part):
         for place, item in enumerate(self.items):
             if not 0 <= item.gold < len(item.log_likelihoods):
                 raise ValueError(f"items.{place}.gold is not one of its choices")
-        if not summary.diverged and (None in summary.perplexity.values() or any(i.diverged for i in self.items)):
-            raise ValueError("summary.diverged is false, but not every value is finite")
+        finite = None not in summary.perplexity.values() and not any(item.diverged for item in self.items)
+        if summary.diverged == finite:
+            wrong = "true, but every value is" if finite else "false, but not every value is"
+            raise ValueError(f"summary.diverged is {wrong} finite")
         for text, perplexity in summary.perplexity.items():
-            losses = [math.inf if loss is None else loss for loss in self.window_losses[text]]
+            losses = fmean(math.inf if loss is None else loss for loss in self.window_losses[text])
             if perplexity is not None:
-                _near(f"perplexity.{text}", perplexity, math.exp(min(fmean(losses), MOST)), f"window_losses.{text}")
+                _near(f"perplexity.{text}", perplexity, math.exp(min(losses, MOST)), f"window_losses.{text}")
+            elif losses < MOST:
+                raise ValueError(f"summary.perplexity.{text} is missing, but window_losses.{text} are finite")
         _same("divergences", summary.divergence, self.window_divergences)
         for task, means in summary.tasks.items():
             own = [item for item in self.items if item.task == task]
             _near(f"tasks.{task}.n_items", means.n_items, len(own), "items")
-            if means.acc is not None:
+            if (means.acc is None or means.margin is None) != any(item.diverged for item in own):
+                raise ValueError(f"summary.tasks.{task} has no means where its items have, or the other way round")
+            if means.acc is not None and means.margin is not None:
                 _near(f"tasks.{task}.acc", means.acc, fmean(item.correct for item in own), "items")
+                _near(f"tasks.{task}.margin", means.margin, fmean(item.margin for item in own), "items")
         return self
 
 

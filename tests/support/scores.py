@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from bench.config.params import Params
 from bench.store.checksums import seal
 from bench.store.files import read_json, write_json
-from bench.store.items import Item, write_items
+from bench.store.items import Item, read_items, write_items
 from bench.store.paths import artefact_folder, score_folder
 
 
@@ -52,10 +53,25 @@ def write_scores(
         seal(folder)
 
 
-def change_summary(key: str, **changes: Any) -> None:
-    """Give a cell's scores another summary."""
+def diverge_on_text(key: str, text: str = "perplexity") -> None:
+    """Let a cell have no finite loss on a text."""
+    losses = score_folder(key) / f"token_losses/{text}.npy"
+    np.save(losses, np.full_like(np.load(losses), np.inf))
+    _diverge(key, perplexity={text: None})
+
+
+def diverge_on_items(key: str) -> None:
+    """Let a cell have no finite log-likelihood of any choice."""
+    path = score_folder(key) / "items.jsonl"
+    items = [replace(item, log_likelihoods=(None,) * len(item.log_likelihoods)) for item in read_items(path)]
+    write_items(path, items)
+    tasks = read_json(score_folder(key) / "summary.json")["tasks"]
+    _diverge(key, tasks={task: means | {"acc": None, "margin": None} for task, means in tasks.items()})
+
+
+def _diverge(key: str, **changes: Any) -> None:
     path = score_folder(key) / "summary.json"
-    write_json(path, read_json(path) | changes)
+    write_json(path, read_json(path) | {"diverged": True} | changes)
     seal(path.parent)
 
 

@@ -97,6 +97,18 @@ def test_every_measure_can_be_planned() -> None:
         (lambda p: p["arms"].update({"tesseraq-sw": ["sham"]}), "plan.arms.tesseraq-sw: unknown row 'sham'"),
         (lambda p: p["arms"].update({"tesseraq-sw": ["tesseraq-sw"]}), "arms.tesseraq-sw: tesseraq-sw is named twice"),
         (lambda p: p["arms"].update({"tesseraq-sw": ["fp"]}), "plan.arms.tesseraq-sw: row fp has no cell of placebo-"),
+        (
+            lambda p: p["arms"].update({"tesseraq-sw": ["tesseraq"]}),
+            "plan.arms.tesseraq-sw: row tesseraq is its base, and so no placebo",
+        ),
+        (
+            lambda p: p["arms"].update({"tesseraq-sw": ["omniquant-scaled"]}),
+            "plan.arms.tesseraq-sw: row omniquant-scaled is of another method, and so no placebo",
+        ),
+        (
+            lambda p: p.update(arms={"omniquant-sv": []} | {"tesseraq-sw": []}),
+            "plan.arms: unknown row 'omniquant-sv'; did you mean 'omniquant-sw'",
+        ),
         (lambda p: p["arms"].update({"fp": []}), "plan.seeds: row fp of the suite has no seed 1"),
         (lambda p: p.update(pooled=["omniquant"]), "pooled: unknown arm 'omniquant'"),
         (lambda p: p.update(sha256="0"), "unknown key 'sha256'"),

@@ -129,7 +129,7 @@ def test_verdict_follows_the_answers(suite: Suite, gained: int, verdict: str, st
     findings, _, found = verify(params)
     share = of(findings, SHARE)
     assert (share.verdict, share.corrected_verdict, found) == (verdict, verdict, status)
-    assert share.n_items == 500 and share.n_seeds == 5 and share.reading is None and share.why.find("conditional") < 0
+    assert share.n_items == 500 and share.n_seeds == 5 and share.reading is None and share.why.find("alone") < 0
     if share.share:
         assert share.share[0] == pytest.approx(100 * gained / 40)
         assert share.corrected == pytest.approx(share.share[1:]), "one setting needs no correction"
@@ -143,7 +143,7 @@ def test_below_five_seeds_everything_is_provisional(suite: Suite, seeds: int) ->
     assert [(f.verdict, f.reading) for f in findings[:2]] == [("provisional", "contradicted")] * 2
     assert of(findings, DIRECTION, "every").verdict == "provisional"
     assert status == 3 and "**provisional**: contradicted" in page
-    assert ("conditional on this seed" in findings[0].why) == (seeds == 1)
+    assert ("for this seed alone" in findings[0].why) == (seeds == 1)
     assert not {"supported", "contradicted"} & {value["verdict"] for value in as_json(findings)}
     assert all(finding.corrected is None and finding.p is None for finding in findings)
     assert json.dumps(as_json(findings))

@@ -132,7 +132,7 @@ def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -
     assert effects[-1][0] == "pooled: OmniQuant + SW, OmniQuant + placebo" and effects[-1][3].startswith("helps: 10.")
     assert len(sw_placebo_table(measured(suite(two))).rows) == 1, "not every pooled arm has a placebo"
     raw("tiny-omniquant-mismatched-s2").unlink()
-    assert sw_effect_table(measured(suite(two))).rows[-1][2] == "4 of 5, conditional"
+    assert sw_effect_table(measured(suite(two))).rows[-1][2] == "4 of 5, provisional"
     for path in raw_folder("tiny").glob("tiny-omniquant-mismatched-*"):
         path.unlink()
     assert len(sw_effect_table(measured(suite(two))).rows) == 1, "which arm came first must not decide"
@@ -182,11 +182,11 @@ def test_what_ran_before_the_plan_is_shown_and_named(params: Params) -> None:
 
 
 def test_diverged_seed_is_named(params: Params) -> None:
-    scores.change_summary("tiny-omniquant-mismatched-s1", diverged=True, perplexity={"perplexity": None})
+    scores.diverge_on_text("tiny-omniquant-mismatched-s1")
     collect(params)
     assert departed() == ["row omniquant-mismatched w3a16g32 diverged with seed 1"]
     (line,) = sw_placebo_table(measured(params)).rows
-    assert line[2] == "4 of 5, conditional" and line[4].startswith(("open: 0.", "better with these seeds: 0."))
+    assert line[2] == "4 of 5, provisional" and line[4].startswith(("open: 0.", "better with these seeds: 0."))
 
 
 def test_import_refuses_another_plan(params: Params) -> None:

@@ -115,7 +115,7 @@ def test_seeds_are_one_row(params: Params) -> None:
     edited = load_params()
     for key in set(edited.cells) - {"tiny-omniquant-s8"}:
         write_scores(edited, key)
-    scores.change_summary("tiny-omniquant-s7", diverged=True, perplexity={"perplexity": None})
+    scores.diverge_on_text("tiny-omniquant-s7")
     collect(edited)
     results = load_results(edited)
     row = next(row for row in rows_of(edited, results) if row.label == "OmniQuant")
@@ -124,7 +124,7 @@ def test_seeds_are_one_row(params: Params) -> None:
     report(edited)
     text = page()
     assert re.search(r"\| OmniQuant +\| w3a16g32 \| 2 of 3 +\| +diverged \|", text)
-    assert re.search(r"\| OmniQuant +\| w3a16g32 \| 1 of 3, conditional +\| RTN ", text)
+    assert re.search(r"\| OmniQuant +\| w3a16g32 \| 1 of 3, provisional +\| RTN ", text)
     assert "Diverged, and left out of all comparisons: OmniQuant w3a16g32 (1 of 3)." in text
 
 
@@ -154,11 +154,12 @@ def test_shown_tables_say_what_params_yaml_left_behind(params: Params) -> None:
     for key in params.cells:
         write_scores(params, key)
     report(params)
-    assert outdated(params) == ([], []) and "note:" not in show(params)
+    assert outdated(params) == ([], [], []) and "note:" not in show(params)
     edited = params.cells["tiny-rtn"].model_copy(update={"scale_dtype": "float32"})
     changed = params.model_copy(update={"cells": params.cells | {"tiny-rtn": edited, "tiny-new": edited}})
-    assert outdated(changed) == (["tiny-rtn", "tiny-new"], [])
-    assert "older than params.yaml; `python -m bench run` runs again: tiny-rtn, tiny-new\n" in show(changed)
+    assert outdated(changed) == (["tiny-rtn"], [], ["tiny-new"])
+    assert "older than params.yaml; `python -m bench run` runs again: tiny-rtn\n" in show(changed)
+    assert "`python -m bench run --missing` runs what was not run: tiny-new\n" in show(changed)
     scored = params.model_copy(update={"protocol": params.protocol.model_copy(update={"limit": 4})})
     assert show(scored).count("tiny-omniquant and 2 more") == 1
 
@@ -167,8 +168,7 @@ def test_cell_that_diverged_is_shown_and_compared_with_nothing(params: Params) -
     one_task = params.model_copy(update={"protocol": params.protocol.model_copy(update={"tasks": ("piqa",)})})
     for key in params.cells:
         write_scores(one_task, key)
-    diverged = {"piqa": {"acc": None, "margin": None, "n_items": 1}}
-    scores.change_summary("tiny-rtn", diverged=True, tasks=diverged)
+    scores.diverge_on_items("tiny-rtn")
     collect(one_task)
     suite = measured(one_task)
     compared = {row.keys[0] for row in suite.rows if row.recovered}
