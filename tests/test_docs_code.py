@@ -137,7 +137,7 @@ def test_presets_are_all_listed() -> None:
 def test_suites_are_all_listed() -> None:
     for page, header in (("docs/configuration.md", "| suite | time |"), ("docs/results.md", "| suite | question |")):
         table = PAGES[page].split(header)[1].split("\n\n")[0]
-        assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) | {"smollm2"} == SUITES
+        assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) | {"smollm2"} == SUITES
 
 
 def test_python_example_runs() -> None:

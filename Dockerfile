@@ -1,0 +1,14 @@
+# The paper's models on one NVIDIA GPU: docs/paper.md. UNTESTED: nobody has built this yet.
+# pip's torch brings CUDA's libraries; the image brings what finds the driver. Nothing is fetched at run time but what a suite names on the hub; the versions are those of constraints.txt.
+FROM nvidia/cuda:13.0.1-base-ubuntu24.04
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 python3-venv git make gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /swq-bench
+COPY . .
+RUN make setup
+ENV PATH="/swq-bench/.venv/bin:$PATH" HF_HOME=/data/huggingface
+VOLUME /data
+CMD ["bash"]
