@@ -16,6 +16,8 @@ from swq.models.adapter import DecoderModel, block_output
 from swq.models.recording import BlockKwargs
 from swq.quant.moments import Moments
 
+ROOM = 0.5  # share of a device's free memory that a block's samples may take; training needs the rest
+
 
 @dataclass(frozen=True)
 class BlockData:
@@ -38,8 +40,19 @@ class BlockData:
         """Return the same with the first target only."""
         return replace(self, aug_output=None)
 
+    def nearest(self, fabric: Fabric) -> BlockData:
+        """Return the same where training reads it fastest: on Fabric's device if there is room, else where it is.
+
+        To be called when the block and what it learns are on the device.
+        """
+        tensors = (self.hidden, self.fp_output, self.aug_output)
+        size = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        if self.hidden.device == fabric.device or size > ROOM * free_bytes(fabric.device):
+            return self
+        return BlockData(*(None if t is None else fabric.to_device(t) for t in tensors))  # type: ignore[arg-type]
+
     def batch(self, fabric: Fabric, indices: list[int], with_other: bool = False) -> BlockData:
-        """Return the samples `indices` on Fabric's device. Neighbours in rising order are not copied on the host.
+        """Return the samples `indices` on Fabric's device. Neighbours in rising order are not copied where they lie.
 
         Args:
             fabric: owns the device.
@@ -47,9 +60,14 @@ class BlockData:
             with_other: also return, as `other`, the samples that follow each of them; the first one follows the last.
         """
         first, last = indices[0], indices[-1] + 1
-        which = slice(first, last) if indices == list(range(first, last)) else indices
+        neighbours = indices == list(range(first, last))
+
+        def chosen(tensor: Tensor) -> Tensor:
+            # Not by a list as the index: it would have to be copied to the device, and the host would wait for that.
+            return tensor[first:last] if neighbours else torch.stack([tensor[index] for index in indices])
+
         tensors = (self.hidden, self.fp_output, self.aug_output)
-        batch = BlockData(*(None if t is None else to_device(fabric, t[which]) for t in tensors))  # type: ignore[arg-type]
+        batch = BlockData(*(None if t is None else to_device(fabric, chosen(t)) for t in tensors))  # type: ignore[arg-type]
         if not with_other:
             return batch
         return replace(batch, other=self.batch(fabric, [(index + 1) % len(self.hidden) for index in indices]))
@@ -67,12 +85,17 @@ class BlockData:
 def to_device(fabric: Fabric, tensor: Tensor) -> Tensor:
     """Return a tensor on Fabric's device.
 
-    The copy leaves from page-locked memory, so the host does not wait for it: it goes on to prepare the next step while
-    the device computes this one.
+    With CUDA the copy leaves from page-locked memory, so the host does not wait for it: it goes on to prepare the next
+    step while the device computes this one.
     """
-    if tensor.device != fabric.device:
+    if torch.cuda.is_available() and tensor.device != fabric.device:
         tensor = tensor.pin_memory()
     return fabric.to_device(tensor)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that is free on an accelerator."""
+    return torch.accelerator.get_memory_info(device)[0]
 
 
 class ActivationPaths:

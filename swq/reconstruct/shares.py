@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ def backward_with_shares(fabric: Fabric, values: dict[str, Tensor], optimizer: A
 
     Every term but the first takes a backward pass of its own. The first term's gradient is what the others leave of the
     loss's. A share is a ratio, so the gradient scale of mixed precision cancels.
+
+    Nothing is returned where a gradient is not finite: a step that overflows in half precision has no shares.
 
     Args:
         fabric: runs the backward passes.
@@ -33,6 +36,8 @@ def backward_with_shares(fabric: Fabric, values: dict[str, Tensor], optimizer: A
     ]
     norms = {term: torch.stack([gradient.norm() for gradient in of]).norm().item() for term, of in gradients.items()}
     total = sum(norms.values()) or 1.0
+    if not math.isfinite(total):
+        return {}
     return {f"{term}_grad_share": norm / total for term, norm in sorted(norms.items())}
 
 

@@ -39,7 +39,7 @@ def train_block(
     """Train the quantizer of one block, round by round, and return every step's loss and terms.
 
     If the loss has several terms, each term's share of the gradient norms is measured in the first step of the last
-    epoch.
+    epoch. Where that overflows in half precision, it is the first one that does not.
 
     Args:
         fabric: owns device and precision.
@@ -72,11 +72,12 @@ def _train(
 ) -> list[dict[str, float]]:
     quantizer = module.quantizer
     wrapped = fabric.setup_module(module)
+    data = data.nearest(fabric)
     _fresh_scaler(fabric)
     if module.loss.normalised:
         module.loss = _normalised(fabric, module, data)
     generator = keyed_generator(seed, "batches", module.index)
-    trace, step = _Trace(name), 0
+    trace, step, unmeasured = _Trace(name), 0, True
     for round_index in range(quantizer.rounds):
         optimizer: Any = fabric.setup_optimizers(_slowed(quantizer.start_round(round_index), rate))
         targets = data if quantizer.aug_loss(round_index) else data.without_aug()
@@ -85,8 +86,10 @@ def _train(
                 batch = targets.batch(fabric, indices, module.loss.needs_other)
                 values = wrapped.training_step(batch, step)
             optimizer.zero_grad()
-            if len(values) > 2 and step == last_epoch:
-                trace.add(values, backward_with_shares(fabric, values, optimizer))
+            if len(values) > 2 and step >= last_epoch and unmeasured:
+                shares = backward_with_shares(fabric, values, optimizer)
+                trace.add(values, shares)
+                unmeasured = not shares
             else:
                 trace.add(values)
                 fabric.backward(values["loss"])
