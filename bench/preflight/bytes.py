@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bench.preflight.seconds import FLOAT, STORED
 from bench.preflight.shapes import Shapes
-from bench.preflight.workload import Work
+from bench.preflight.workload import FOUND_BYTES, Work
 
 GIB = 2**30
 LIBRARIES = 1.5 * GIB  # of a process that has torch and CUDA loaded, on the host
 CONTEXT = 0.5 * GIB  # CUDA's own, on the card
 SAMPLES_HELD = 3  # tensors N T C on the host: inputs of both paths and the target
+GROUP_VALUES = 12  # float32 per group: factors, ranges, scales, and what the gradient keeps of them
 SCORES = 10e6  # bytes of a cell's items and token losses
 PACKED_TOO = 6.2  # times a packed text: its file, the text unpacked beside it, and the text as it is stored
 
@@ -24,23 +25,43 @@ def host_bytes(shapes: Shapes, work: Work) -> float:
 
 
 def reconstruct_device_bytes(shapes: Shapes, work: Work) -> float:
-    """Bytes of GPU memory while reconstructing: a float32 block, `state_bytes` per quantized weight, 4 temporary
-    tensors as large as the largest linear, the moments of a search, and a batch's activations."""
+    """Bytes of GPU memory while reconstructing: a float32 block, and what its search or its training needs, whichever
+    is more. Where there is room, the calibration samples lie there too (swq/reconstruct/data.py); they are not counted.
+    """
     if not work.bits:
         return CONTEXT
-    weights = FLOAT * shapes.block_parameters + work.state_bytes * shapes.quantized + 4 * FLOAT * shapes.largest
-    activations = batch_bytes(shapes, work) if work.calibrated else 0
-    return CONTEXT + weights + moment_bytes(shapes, work) + activations
+    return CONTEXT + FLOAT * shapes.block_parameters + max(search_bytes(shapes, work), train_bytes(shapes, work))
 
 
-def batch_bytes(shapes: Shapes, work: Work) -> float:
-    """Bytes of a batch of B samples: about 16 tensors B T C and 6 of the widest channels kept for the gradient, two
-    B x heads x T x T of the attention (none if its kernel does not store scores), and 4 float32 B T C of the loss."""
-    samples = min(work.samples, max((phase.samples for phase in work.phases), default=1))
+def search_bytes(shapes: Shapes, work: Work) -> float:
+    """Bytes of a search, and of rounding what it found: what is rounded and its codes, 4 temporary tensors as large as
+    the largest linear, moments, and a sample's activations."""
+    found = FOUND_BYTES * shapes.quantized + 4 * FLOAT * shapes.largest + moment_bytes(shapes, work)
+    return found + (batch_bytes(shapes, work, samples=1) if work.search else 0)
+
+
+def train_bytes(shapes: Shapes, work: Work) -> float:
+    """Bytes of training: `state_bytes` per quantized weight, 12 float32 per group, and a batch's activations."""
+    if not work.phases:
+        return 0
+    samples = min(work.samples, max(phase.samples for phase in work.phases))
+    state = work.state_bytes * shapes.quantized + GROUP_VALUES * FLOAT * n_groups(shapes, work)
+    return state + batch_bytes(shapes, work, samples)
+
+
+def batch_bytes(shapes: Shapes, work: Work, samples: int) -> float:
+    """Bytes of a batch of B samples: of every linear, twice the channels that it puts out, kept for the gradient, and
+    the batch's input and targets in float32. Attention keeps no scores: PyTorch's flash and memory-efficient kernels
+    compute them again."""
     tokens, element = samples * work.tokens, 2 if work.half else FLOAT
-    kept = tokens * (16 * shapes.hidden + 6 * shapes.widest) * element
-    attention = 2 * samples * shapes.heads * work.tokens**2 * element
-    return kept + attention + 4 * tokens * shapes.hidden * FLOAT
+    kept = 2 * sum(linear.outputs for linear in shapes.linears) * element
+    targets = 1 + max((phase.targets for phase in work.phases), default=1)
+    return tokens * (kept + targets * shapes.hidden * FLOAT)
+
+
+def n_groups(shapes: Shapes, work: Work) -> int:
+    """Groups of a block's quantized weights."""
+    return sum(linear.weights // linear.group(work.group) for linear in shapes.linears)
 
 
 def moment_bytes(shapes: Shapes, work: Work) -> float:
@@ -65,9 +86,8 @@ def artefact_bytes(shapes: Shapes, work: Work) -> float:
     """Bytes of a packed model: codes, a scale and a zero point per group, and what was learned for each group."""
     if not work.bits:
         return 0
-    groups = sum(linear.weights // linear.group(work.group) for linear in shapes.linears)
     per_group = work.scale_bytes + work.bits / 8 + work.learned * FLOAT
-    return shapes.blocks * (shapes.quantized * work.bits / 8 + groups * per_group)
+    return shapes.blocks * (shapes.quantized * work.bits / 8 + n_groups(shapes, work) * per_group)
 
 
 def cell_disk_bytes(shapes: Shapes, work: Work) -> float:

@@ -19,7 +19,7 @@ TESSERAQ_PASSES = 52  # soft weights 35 forward, 10 backward; fused Adam, as man
 FOUND_BYTES = 5  # what is rounded (4) and its codes (1)
 OMNIQUANT_BYTES = 8  # rounded weights and the slope of the rounding
 LET_BYTES = 5  # added to those: transformed weights, and where the rounding clamps (1)
-TESSERAQ_BYTES = 36  # start, floor, variables, their gradient, two moments, slope, codes and weights, 4 each
+TESSERAQ_BYTES = 32  # floor, variables, their gradient, two moments, slope, codes and weights, 4 each
 HALF_BYTES = 2  # added under autocast: the weights in half precision
 
 

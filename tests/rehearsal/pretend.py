@@ -43,11 +43,17 @@ class _Finite:
 
 
 @contextmanager
-def pretending(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make tensors fake for as long as the context lasts, and replace what needs their values."""
+def pretending(patch: pytest.MonkeyPatch, autocast: bool = False) -> Iterator[None]:
+    """Make tensors fake for as long as the context lasts, and replace what needs their values.
+
+    Args:
+        patch: takes everything back later.
+        autocast: leave it as it is. It runs on a CPU only.
+    """
     patch.setattr(nn.Module, "_apply", _apply)
     patch.setattr(torch, "equal", lambda one, other: one.shape == other.shape and one.device == other.device)
-    patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    if not autocast:
+        patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     patch.setattr(FakeTensor, "__bool__", lambda _: False, raising=False)
     patch.setattr(FakeTensor, "__int__", lambda _: 0, raising=False)
     patch.setattr(FakeTensor, "item", lambda _: 1.0, raising=False)
