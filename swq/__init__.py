@@ -1,11 +1,50 @@
 """swq: block-wise post-training quantization of language models, with sliced-Wasserstein alignment.
 
-Layers, imports only downwards:
+`swq.quantize` is the whole of it in one call. Layers, imports only downwards:
 
+    api           one call
     reconstruct   walks over a model's blocks and trains each one under Lightning
+    checkpoint, pieces
     methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block
-    checkpoint, streaming
+    kernels, tensor_file, streaming
     quant, losses, models, calibration, perplexity   tensors in, tensors out
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swq.api import Quantized, quantize
+    from swq.losses import Loss
+    from swq.methods.awq import AWQ
+    from swq.methods.omniquant import OmniQuant
+    from swq.methods.rtn import RTN
+    from swq.methods.tesseraq import TesseraQ
+    from swq.quant.scheme import Scheme
+
 __version__ = "0.1.0"
+
+# Where a name is found. It is imported when it is asked for, because torch and transformers take seconds.
+_FOUND_IN = {
+    "quantize": "swq.api",
+    "Quantized": "swq.api",
+    "Loss": "swq.losses",
+    "Scheme": "swq.quant.scheme",
+    "RTN": "swq.methods.rtn",
+    "AWQ": "swq.methods.awq",
+    "OmniQuant": "swq.methods.omniquant",
+    "TesseraQ": "swq.methods.tesseraq",
+}
+__all__ = ["AWQ", "RTN", "Loss", "OmniQuant", "Quantized", "Scheme", "TesseraQ", "quantize"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FOUND_IN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_FOUND_IN[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

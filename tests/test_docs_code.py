@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def test_suites_are_all_listed() -> None:
         assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) | {"smollm2"} == SUITES
 
 
-def test_python_example_runs() -> None:
+def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands, but for the model's folder and the amount of work."""
     code = README.split("```python\n")[1].split("```")[0]
     for text, smaller in (
@@ -151,5 +152,7 @@ def test_python_example_runs() -> None:
         assert text in code
         code = code.replace(text, smaller)
     names: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
     exec(code, names)
-    assert len(names["blocks"]) == 2 and names["blocks"][0].trace
+    assert len(names["quantized"].losses) == 2 and all(names["quantized"].losses)
+    assert (tmp_path / "quantized.safetensors").is_file()

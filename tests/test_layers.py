@@ -23,6 +23,7 @@ FLOORS = {
         ("methods",),
         ("checkpoint", "pieces"),
         ("reconstruct",),
+        ("api",),
     ),
     "bench": (
         ("config", "store", "render", "imports"),
@@ -36,7 +37,7 @@ FLOORS = {
     ),
 }
 MOST_FLOORS = 8  # with the entry point; more are hard to keep in mind
-EMPTY = "__init__"  # of a package: it holds a docstring and the version, and may be named by any room
+EMPTY = "__init__"  # of a package: it holds no code but names that are looked up when asked for
 
 FLOOR = {f"{package}/{room}": level for package in FLOORS for level, on in enumerate(FLOORS[package]) for room in on}
 

@@ -1,0 +1,143 @@
+"""One call from a model and calibration tokens to a quantized model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from swq.checkpoint import Artefact
+from swq.errors import UserError
+from swq.files import sha256_file
+from swq.identity import fingerprint
+from swq.losses import Loss
+from swq.methods.base import Method
+from swq.models.adapter import DecoderModel
+from swq.models.weights import InMemory
+from swq.pieces import Pieces
+from swq.quant.scheme import Scheme
+from swq.reconstruct.recipe import Recipe
+from swq.reconstruct.runner import reconstruct
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What `quantize` returns.
+
+    Attributes:
+        artefact: packed codes, scales and zero points, and the other tensors that changed.
+        losses: the loss of every step, block by block; empty lists where nothing was trained.
+    """
+
+    artefact: Artefact
+    losses: list[list[float]]
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits that are stored per quantized weight, scales and zero points included."""
+        bits = self.artefact.bits_per_weight()
+        assert bits is not None
+        return bits
+
+    def apply(self, model: nn.Module) -> None:
+        """Overwrite the weights of `model` with what the stored codes stand for, on its device and in its dtype.
+
+        The model must be the one that was quantized, or have the same names and shapes.
+        """
+        self.artefact.apply(model, self.artefact.model_sha256)
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file, which `swq.checkpoint.Artefact.load` reads."""
+        self.artefact.save(Path(path))
+
+
+def quantize(
+    model: PreTrainedModel | Path | str,
+    tokens: Tensor | None,
+    scheme: Scheme | str,
+    method: Method,
+    loss: Loss | Mapping[str, float] | None = None,
+    *,
+    seed: int = 0,
+    scale_dtype: str = "float16",
+    precision: str = "32-true",
+    resume: Path | str | None = None,
+    fabric: Fabric | None = None,
+) -> Quantized:
+    """Quantize a causal language model block by block. A model that is given is left as it was.
+
+    Blocks are computed in float32 (or under autocast), one at a time on the device, whatever dtype and device the model
+    has. So a model in bfloat16 gets the codes of its float32 copy.
+
+    Args:
+        model: a transformers model, on any device, or a folder with its config.json and safetensors.
+        tokens: (N, T) int64 calibration tokens; None for a method that needs none.
+        scheme: such as "w3a16g64".
+        method: such as `swq.OmniQuant()`.
+        loss: weights by term, such as {"mse": 0.9, "sw": 0.1}; None for a method that does not train.
+        seed: of every random draw.
+        scale_dtype: that scales are stored in, "float16" or "float32".
+        precision: of training, as Lightning writes it: "32-true", "bf16-mixed", or on a GPU "16-mixed".
+        resume: a folder for finished blocks. A killed call that is made again with the same arguments continues there.
+        fabric: owns device and precision; by default the first GPU, or else the CPU.
+
+    Raises:
+        UserError: the model, the scheme, the tokens or the loss does not fit, or a block's loss became NaN or infinite.
+    """
+    if tokens is not None and (tokens.dim() != 2 or tokens.is_floating_point()):
+        given = f"{tokens.dtype} {tuple(tokens.shape)}"
+        raise UserError(f"tokens must be whole numbers of shape (samples, tokens), not {given}")
+    recipe = Recipe(
+        method,
+        Scheme.parse(scheme) if isinstance(scheme, str) else scheme,
+        Loss(dict(loss)) if isinstance(loss, Mapping) else loss,
+        seed,
+        scale_dtype,  # type: ignore[arg-type]
+    )
+    decoder, sha256 = (_held(model), "") if isinstance(model, PreTrainedModel) else _in_folder(Path(model))
+    fabric = fabric or Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
+    calibration = tokens.cpu().long() if tokens is not None and method.needs_calibration else None
+    kept = None if resume is None else _pieces(Path(resume), sha256, calibration, repr(recipe), precision)
+    blocks = list(reconstruct(fabric, decoder, recipe, calibration, kept))
+    artefact = Artefact(
+        method=type(method).__name__.lower(),
+        scheme=recipe.scheme,
+        model_sha256=sha256,
+        shapes={path: shape for block in blocks for path, shape in block.shapes.items()},
+        tensors={name: tensor for block in blocks for name, tensor in block.packed.items()},
+        changed={name: tensor for block in blocks for name, tensor in block.changed.items()},
+    )
+    return Quantized(artefact, [[step["loss"] for step in block.trace] for block in blocks])
+
+
+def _pieces(folder: Path, model_sha256: str, calibration: Tensor | None, *decides: str) -> Pieces:
+    """Return the place of finished blocks, which belong to this model, these tokens and this recipe.
+
+    Raises:
+        UserError: the model is held in memory.
+    """
+    if not model_sha256:
+        raise UserError("resume needs a model in a folder: one in memory cannot be known again")
+    tokens = [] if calibration is None else calibration.tolist()
+    return Pieces(folder / fingerprint([model_sha256, tokens, *decides])[:32])
+
+
+def _held(model: PreTrainedModel) -> DecoderModel:
+    """Return a twin of a model, with shapes only, whose blocks are read from the model as they are needed."""
+    with init_empty_weights(include_buffers=False):
+        twin = type(model)._from_config(deepcopy(model.config), dtype=torch.float32)
+    return DecoderModel(twin, InMemory(dict(model.state_dict())), torch.float32)
+
+
+def _in_folder(folder: Path) -> tuple[DecoderModel, str]:
+    """Return the model in a folder, and a SHA-256 over its configuration and weights."""
+    model = DecoderModel.open(folder)
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return model, fingerprint([[file.name, sha256_file(file)] for file in files])
