@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from swq.checkpoint import Artefact
 from swq.errors import UserError
+from swq.export import loaded, write_folder
 from swq.files import sha256_file
 from swq.identity import fingerprint
 from swq.losses import Loss
@@ -34,10 +35,16 @@ class Quantized:
     Attributes:
         artefact: packed codes, scales and zero points, and the other tensors that changed.
         losses: the loss of every step, block by block; empty lists where nothing was trained.
+        recipe: what was done.
+        calibration: on how many tokens, for people; empty where on none.
+        source: the folder of the model; None if it was in memory.
     """
 
     artefact: Artefact
     losses: list[list[float]]
+    recipe: Recipe
+    calibration: str = ""
+    source: Path | None = None
 
     @property
     def bits_per_weight(self) -> float:
@@ -56,6 +63,29 @@ class Quantized:
     def save(self, path: Path | str) -> None:
         """Write one safetensors file, which `swq.checkpoint.Artefact.load` reads."""
         self.artefact.save(Path(path))
+
+    def export(
+        self, folder: Path | str, model: PreTrainedModel | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        """Write a transformers folder with the weights that the codes stand for, which opens without this project.
+
+        Args:
+            folder: must not be there yet, or be empty.
+            model: the model that was quantized, if it was in memory; a copy of it is written.
+            dtype: of the files; by default that of the model's own.
+
+        Raises:
+            UserError: the folder holds something, or the model is neither in a folder nor given.
+        """
+        if self.source:
+            whole = loaded(self.source, dtype)
+        elif model is not None:
+            whole = deepcopy(model)
+            if dtype:
+                whole.to(dtype)  # type: ignore[arg-type]
+        else:
+            raise UserError("export: the model was in memory; give it as `model`")
+        write_folder(self.artefact, self.recipe, self.calibration, whole, Path(folder), self.source)
 
 
 def quantize(
@@ -114,7 +144,9 @@ def quantize(
         tensors={name: tensor for block in blocks for name, tensor in block.packed.items()},
         changed={name: tensor for block in blocks for name, tensor in block.changed.items()},
     )
-    return Quantized(artefact, [[step["loss"] for step in block.trace] for block in blocks])
+    losses = [[step["loss"] for step in block.trace] for block in blocks]
+    said = "" if calibration is None else f"{calibration.shape[0]} samples of {calibration.shape[1]} tokens"
+    return Quantized(artefact, losses, recipe, said, None if isinstance(model, PreTrainedModel) else Path(model))
 
 
 def _pieces(folder: Path, model_sha256: str, calibration: Tensor | None, *decides: str) -> Pieces:

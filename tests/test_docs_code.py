@@ -148,6 +148,7 @@ def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ('"path/to/folder"', repr(str(ROOT / "tests/reference/models/tiny-llama"))),
         ("epochs=20", "epochs=1"),
         ("(8, 128)", "(2, 16)"),
+        ("path/to/another", "exported"),
     ):
         assert text in code
         code = code.replace(text, smaller)
@@ -155,4 +156,4 @@ def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     exec(code, names)
     assert len(names["quantized"].losses) == 2 and all(names["quantized"].losses)
-    assert (tmp_path / "quantized.safetensors").is_file()
+    assert (tmp_path / "quantized.safetensors").is_file() and (tmp_path / "exported/model.safetensors").is_file()

@@ -23,6 +23,7 @@ FLOORS = {
         ("methods",),
         ("checkpoint", "pieces"),
         ("reconstruct",),
+        ("export",),
         ("api",),
     ),
     "bench": (
