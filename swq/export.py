@@ -53,6 +53,7 @@ def _beside(folder: Path | None) -> Iterable[Path]:
 def card(artefact: Artefact, recipe: Recipe, calibration: str, model: PreTrainedModel) -> str:
     """Return the model card: what was quantized, how, and what the files hold."""
     name = model.config.name_or_path or type(model).__name__
+    name = Path(name).name if Path(name).exists() else name
     loss = recipe.loss and ", ".join(f"{weight:g} {term}" for term, weight in recipe.loss.weights.items())
     n_weights = sum(out * inputs for out, inputs in artefact.shapes.values())
     rows = {

@@ -102,6 +102,11 @@ class Loss:
         """Whether a term compares with another sample's target."""
         return "sw_mismatched" in self.active
 
+    def directions(self, channels: int) -> tuple[int, int] | None:
+        """Return the shape (D, K) of the normals that one evaluation draws, on outputs of C channels; None if none."""
+        drawn = any(name in SW_TERMS for name in self.active)
+        return (channels * self.sw_block_size, self.n_projections) if drawn else None
+
     def in_block(self, index: int) -> Loss:
         """Return the loss that block `index` is trained with."""
         if index >= self.sw_start_block:

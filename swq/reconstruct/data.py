@@ -72,14 +72,15 @@ class BlockData:
             return batch
         return replace(batch, other=self.batch(fabric, [(index + 1) % len(self.hidden) for index in indices]))
 
+    @property
+    def targets(self) -> dict[str, Tensor]:
+        """The targets by name; the second one may be absent."""
+        return {"target": self.fp_output} | ({} if self.aug_output is None else {"aug_target": self.aug_output})
+
     def outputs(self, quant_output: Tensor) -> dict[str, Outputs]:
-        """Return what a batch's output is compared with, by the name of the target; the second one may be absent."""
-        other = self.other
-        found = {"target": Outputs(self.fp_output, quant_output, None if other is None else other.fp_output)}
-        if self.aug_output is not None:
-            second = None if other is None else other.aug_output
-            found["aug_target"] = Outputs(self.aug_output, quant_output, second)
-        return found
+        """Return what a batch's output is compared with, by the name of the target."""
+        others = self.other.targets if self.other else {}
+        return {name: Outputs(target, quant_output, others.get(name)) for name, target in self.targets.items()}
 
 
 def to_device(fabric: Fabric, tensor: Tensor) -> Tensor:

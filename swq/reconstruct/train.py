@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from swq.errors import UserError
 from swq.losses import SW_TERMS, Loss
+from swq.reconstruct import ahead
 from swq.reconstruct.data import BlockData
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.shares import backward_with_shares
@@ -81,9 +82,9 @@ def _train(
     for round_index in range(quantizer.rounds):
         optimizer: Any = fabric.setup_optimizers(_slowed(quantizer.start_round(round_index), rate))
         targets = data if quantizer.aug_loss(round_index) else data.without_aug()
-        for indices in quantizer.batches(round_index, len(data.hidden), generator):
+        indices = quantizer.batches(round_index, len(data.hidden), generator)
+        for batch in ahead.batches(fabric, module, targets, indices, step):
             with fabric.autocast():  # on one device Fabric enters it for forward() only, not for training_step()
-                batch = targets.batch(fabric, indices, module.loss.needs_other)
                 values = wrapped.training_step(batch, step)
             optimizer.zero_grad()
             if len(values) > 2 and step >= last_epoch and unmeasured:

@@ -18,7 +18,7 @@ from lightning.fabric.accelerators import CPUAccelerator
 from lightning.fabric.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch._subclasses import FakeTensor, FakeTensorMode
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 
 DEVICE = torch.device("lazy")
 
@@ -59,6 +59,7 @@ def pretending(patch: pytest.MonkeyPatch, autocast: bool = False) -> Iterator[No
     patch.setattr(FakeTensor, "item", lambda _: 1.0, raising=False)
     patch.setattr(torch, "isfinite", lambda tensor: _Finite())
     patch.setattr("swq.methods.tesseraq.block.Adam", lambda groups, fused: Adam(groups))
+    patch.setattr("swq.methods.omniquant.block.AdamW", lambda groups, weight_decay, fused: AdamW(groups))
     with FakeTensorMode():
         yield
 

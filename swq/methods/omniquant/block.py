@@ -77,7 +77,9 @@ class OmniQuantBlock(RangeQuantizer):
         groups = [{"params": list(self.clippings.parameters()), "lr": self.settings.lwc_lr}]
         if self.transform:
             groups.append({"params": list(self.transform.parameters()), "lr": self.settings.let_lr})
-        return AdamW(groups, weight_decay=self.settings.weight_decay)
+        on_cpu = self.clippings[0].low_factor.is_cpu
+        fused = None if on_cpu else True  # one kernel for all factors; on a CPU it would have other bits
+        return AdamW(groups, weight_decay=self.settings.weight_decay, fused=fused)
 
     def batches(self, round_index: int, n_samples: int, generator: torch.Generator) -> Iterator[list[int]]:
         """One sample per step, in the same order in every epoch."""
