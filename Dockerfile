@@ -9,6 +9,8 @@ RUN apt-get update \
 WORKDIR /swq-bench
 COPY . .
 RUN make setup
+
+# The hub's cache and token; what a run makes stays in the container.
 ENV PATH="/swq-bench/.venv/bin:$PATH" HF_HOME=/data/huggingface
 VOLUME /data
 CMD ["bash"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from bench.config.cell import Cell
 from bench.config.params import Params
@@ -57,10 +58,13 @@ def _check_names(params: Params, part: Slice) -> None:
     _check("method", part.method, (cell.method_name for cell in cells))
     _check("seed", part.seed, (cell.seed for cell in cells))
     for key in part.cells:
-        _check("cell", key, params.cells)
+        if key not in params.cells:  # a suite has too many of them to list
+            near = get_close_matches(key, params.cells, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"unknown cell {key!r}{meant} (params.yaml has all {len(params.cells)})")
 
 
 def _check(what: str, wanted: str | int | None, there: Iterable[str | int]) -> None:
     known = dict.fromkeys(there)
     if wanted is not None and wanted not in known:
-        raise UserError(one_of(what, str(wanted), sorted(map(str, known))))
+        raise UserError(one_of(what, str(wanted), map(str, known)))

@@ -61,7 +61,7 @@ REPLAYS = (
     " differ are counted."
 )
 TRAINED = (
-    "One random block at real shapes, reconstructed by every method. Peak: what torch allocates. Counted: what"
+    "One random block, reconstructed by every method. Peak: what torch allocates. Counted: what"
     " `python -m bench estimate` says, with 512 MiB of CUDA's own in it."
 )
 STEPS = "A training step with SW, with 128 directions."

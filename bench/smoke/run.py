@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
@@ -46,6 +47,8 @@ class Request:
     tokens: int = 2048
 
     def __post_init__(self) -> None:
+        if self.json.is_dir():
+            raise UserError(f"{self.json} is a folder; the numbers need a file")
         if not self.json.absolute().parent.is_dir():
             raise UserError(f"{self.json} cannot be written: there is no folder {self.json.parent}")
         if self.tokens < 2:
@@ -62,6 +65,8 @@ def smoke(params: Params, request: Request) -> Found:
     Raises:
         UserError: there is no GPU, or the recordings are not here.
     """
+    if not request.on_cpu and not torch.cuda.is_available():
+        raise UserError("torch sees no GPU here; --cpu checks the processor instead")
     wanted = params.runtime.model_copy(update={"device": "cpu" if request.on_cpu else "gpu"})
     precisions = [p for p in PRECISIONS if not (request.on_cpu and p == "16-mixed")]
 
@@ -81,7 +86,7 @@ def smoke(params: Params, request: Request) -> Found:
         try:
             found.scored = score_reference(params, device)
         except UserError as error:
-            found.notes.append(f"Scoring was not checked: {error}. `make repro` makes what it needs.")
+            found.notes.append(f"Scoring was not checked: {error}")
         bar.update()
     write_json(request.json, found.as_data())
     return found

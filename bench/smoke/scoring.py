@@ -64,8 +64,14 @@ def score_reference(params: Params, device: torch.device) -> Scored:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     cell = next((key for key, cell in params.cells.items() if cell.scheme is None), None)
     if cell is None or not raw_file(params.suite, cell).is_file():
-        raise UserError(f"suite {params.suite} has no committed numbers of a full-precision cell")
+        raise UserError(
+            f"suite {params.suite} has no committed numbers of a full-precision cell; `python -m bench compose bundled`"
+            " goes to one that has"
+        )
     known, protocol, model = read_raw(raw_file(params.suite, cell)), params.protocol, params.cells[cell].model
+    where = known.records.score.model_dump().get("device")
+    if where != "cpu":
+        raise UserError(f"the numbers of cell {cell} are of {where} and not of a CPU; git has those that came with it")
     record, corpus = ModelRecord.load(model), corpus_folder(protocol.corpus)
     check(corpus, used_of(corpus, protocol.perplexity.texts, protocol.tasks))
     record.check_weights(model)

@@ -73,7 +73,8 @@ def test_a_score_that_is_far_off_fails() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "runtime.device is gpu, but torch sees no GPU"),
+        ([], "torch sees no GPU here; --cpu checks the processor instead"),
+        (["--cpu", "--json", "tests"], "tests is a folder; the numbers need a file"),
         (["--json", "nowhere/x.json"], "nowhere/x.json cannot be written: there is no folder nowhere"),
         (["--cpu", "--heads", "5"], "does not divide into 5 heads"),
         (["--cpu", "--tokens", "1"], "tokens must be at least 2"),
