@@ -103,8 +103,13 @@ def _trained(fabric_of: Callable[[str], Fabric], block: Shapes, tokens: int, nam
     try:
         return _reconstructed(fabric_of(precision), block, tokens, name, precision)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        return Trained(name, precision, error=f"{type(error).__name__}: {lines[0]}")
+        return Trained(name, precision, error=one_line(error))
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's kind and the first line of its message."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _reconstructed(fabric: Fabric, block: Shapes, tokens: int, name: str, precision: str) -> Trained:

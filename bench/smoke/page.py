@@ -25,6 +25,7 @@ class Found:
         trained: a block by every method in every precision.
         steps: times and memory of a training step.
         scored: full precision beside the committed numbers; None if they are not here.
+        errors: what stopped a part as a whole, in one line, by the part's name.
         notes: what was not checked.
     """
 
@@ -34,6 +35,7 @@ class Found:
     trained: list[Trained] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     scored: Scored | None = None
+    errors: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -41,7 +43,8 @@ class Found:
         """The checks that failed, by name."""
         names = [f"replay {row.run}" for row in self.replays if not row.passed]
         names += [f"{row.method} in {row.precision}" for row in self.trained if not row.passed]
-        return names + (["scoring"] if self.scored and not self.scored.passed else [])
+        names += ["scoring"] if self.scored and not self.scored.passed else []
+        return [*names, *(f"{part} ({error})" for part, error in self.errors.items())]
 
     def as_data(self) -> dict[str, Any]:
         """Return all of it as JSON holds it; memory in bytes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +14,7 @@ from tqdm import tqdm
 
 from bench.config.params import Params
 from bench.runtime import machine, start_fabric
-from bench.smoke.blocks import METHODS, PRECISIONS, train_all
+from bench.smoke.blocks import METHODS, PRECISIONS, one_line, train_all
 from bench.smoke.page import Found
 from bench.smoke.replay import replay_all
 from bench.smoke.scoring import score_reference
@@ -79,14 +81,29 @@ def smoke(params: Params, request: Request) -> Found:
     found = Found(machine(device), provenance())
     steps = 2 + len(precisions) * (len(METHODS) + len(CASES))
     with tqdm(total=steps, desc="smoke-gpu", bar_format=BAR, mininterval=1) as bar:
-        found.replays = replay_all(fabric_of("32-true"))
+        arguments = (fabric_of, precisions, request.shapes, request.tokens, bar.update)
+        with _noted(found, "recorded runs"):
+            found.replays = replay_all(fabric_of("32-true"))
         bar.update()
-        found.trained = train_all(fabric_of, precisions, request.shapes, request.tokens, bar.update)
-        found.steps = measure_steps(fabric_of, precisions, request.shapes, request.tokens, bar.update)
-        try:
-            found.scored = score_reference(params, device)
-        except UserError as error:
-            found.notes.append(f"Scoring was not checked: {error}")
+        found.trained = train_all(*arguments)
+        with _noted(found, "steps"):
+            found.steps = measure_steps(*arguments)
+        with _noted(found, "scoring"):
+            try:
+                found.scored = score_reference(params, device)
+            except UserError as error:
+                found.notes.append(f"Scoring was not checked: {error}")
         bar.update()
     write_json(request.json, found.as_data())
     return found
+
+
+@contextmanager
+def _noted(found: Found, part: str) -> Iterator[None]:
+    """Note whatever goes wrong but a user's mistake: it is what this command looks for, and stops no other part."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        found.errors[part] = one_line(error)

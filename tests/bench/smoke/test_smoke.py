@@ -64,6 +64,16 @@ def test_what_fails_is_a_row_and_stops_nothing(here: Path, monkeypatch: pytest.M
     assert {row["error"] for row in data["trained"]} == {"RuntimeError: Expected all tensors to be on the same device"}
 
 
+def test_a_part_that_stops_is_named_and_the_others_go_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: out of memory\nand more")
+
+    monkeypatch.setattr("bench.smoke.run.replay_all", broken)
+    monkeypatch.setattr("bench.smoke.run.train_all", lambda *_: [])
+    data = found([], status=1)
+    assert data["failed"] == ["recorded runs (RuntimeError: CUDA error: out of memory)"] and len(data["steps"]) == 6
+
+
 def test_a_score_that_is_far_off_fails() -> None:
     near = Scored("fp", documents=9, answers=1, likelihoods=1e-3, windows=2, losses=1e-4, seconds=1.0)
     far = Scored("fp", documents=9, answers=1, likelihoods=float("inf"), windows=2, losses=1e-4, seconds=1.0)
