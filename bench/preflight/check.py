@@ -121,21 +121,25 @@ def _check_schemes(params: Params, name: str, model: Described) -> None:
 
 
 def _check_start_blocks(params: Params, name: str) -> None:
-    for key, cell in params.cells.items():
-        if cell.model == name and cell.loss is not None and (start := cell.loss.sw_start_block):
-            n_blocks = shapes_of(params, name).blocks
-            if start >= n_blocks:
-                raise UserError(
-                    f"cells.{key}: sw_start_block {start} leaves no block of model {name} for SW (allowed: up to"
-                    f" {n_blocks - 1})"
-                )
+    own = {key: cell.loss.sw_start_block for key, cell in params.cells.items() if cell.model == name and cell.loss}
+    if not any(own.values()):
+        return  # shapes may take seconds
+    n_blocks = shapes_of(params, name).blocks
+    for key, start in own.items():
+        if start >= n_blocks:
+            raise UserError(
+                f"cells.{key}: sw_start_block {start} leaves no block of model {name} for SW (allowed: up to"
+                f" {n_blocks - 1})"
+            )
 
 
 def _require_pairs(folder: Path | None, method: str) -> None:
     from swq.models.adapter import DecoderModel  # imports torch, for this case only
 
     if folder is None:
-        raise UserError(f"{method} moves scales between norms and linears, and conf/shapes.yaml knows no such pair")
+        raise UserError(
+            f"{method} moves scales between norms and linears, and this model has no such pair (conf/shapes.yaml)"
+        )
     DecoderModel.skeleton(folder).require_pairs(method)
 
 

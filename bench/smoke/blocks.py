@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ class Trained:
         finite: whether every loss is.
         seconds: of the whole block, first uses of kernels included.
         peak: bytes that torch allocated on the device, the block's inputs left out.
-        counted: bytes that `estimate` says, CUDA's own left out.
+        counted: bytes that `estimate` says, 512 MiB of CUDA's own included.
         error: what went wrong, in one line; empty if nothing did.
     """
 
@@ -74,32 +74,16 @@ class Trained:
         return not self.error and self.finite
 
 
-def train_all(
-    fabric_of: Callable[[str], Fabric],
-    precisions: Sequence[str],
-    block: Shapes,
-    tokens: int,
-    on_done: Callable[[], object],
-) -> list[Trained]:
-    """Reconstruct the block by every method in every precision.
+def train(fabric_of: Callable[[str], Fabric], precision: str, name: str, block: Shapes, tokens: int) -> Trained:
+    """Reconstruct the block once. Whatever goes wrong is what this command looks for: a result, which stops nothing.
 
     Args:
         fabric_of: returns the Fabric of a precision.
-        precisions: as a configuration writes them.
+        precision: as a configuration writes it.
+        name: of the method, in `METHODS`.
         block: its shapes.
         tokens: of a sample.
-        on_done: called after each of them.
     """
-    found = []
-    for precision in precisions:
-        for name in METHODS:
-            found.append(_trained(fabric_of, block, tokens, name, precision))
-            on_done()
-    return found
-
-
-def _trained(fabric_of: Callable[[str], Fabric], block: Shapes, tokens: int, name: str, precision: str) -> Trained:
-    """Reconstruct once. Whatever goes wrong is what this command looks for, so it is a result and stops nothing."""
     try:
         return _reconstructed(fabric_of(precision), block, tokens, name, precision)
     except Exception as error:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -14,18 +15,18 @@ from tqdm import tqdm
 
 from bench.config.params import Params
 from bench.runtime import machine, start_fabric
-from bench.smoke.blocks import METHODS, PRECISIONS, one_line, train_all
+from bench.smoke.blocks import METHODS, PRECISIONS, one_line, train
 from bench.smoke.page import Found
 from bench.smoke.replay import replay_all
 from bench.smoke.scoring import score_reference
-from bench.smoke.steps import measure_steps
+from bench.smoke.steps import measure
+from bench.speed.run import BAR
 from bench.speed.subject import CASES, Shapes
 from bench.store.files import write_json
 from bench.store.record import provenance
 from swq.errors import UserError
 from swq.kernels import choose
 
-BAR = "{desc}: {percentage:3.0f} % |{bar}| {elapsed}, {remaining} left"
 LLAMA_2_7B = Shapes(hidden=4096, intermediate=11008, heads=32, kv_heads=32)
 
 
@@ -81,13 +82,17 @@ def smoke(params: Params, request: Request) -> Found:
     found = Found(machine(device), provenance())
     steps = 2 + len(precisions) * (len(METHODS) + len(CASES))
     with tqdm(total=steps, desc="smoke-gpu", bar_format=BAR, mininterval=1) as bar:
-        arguments = (fabric_of, precisions, request.shapes, request.tokens, bar.update)
         with _noted(found, "recorded runs"):
             found.replays = replay_all(fabric_of("32-true"))
         bar.update()
-        found.trained = train_all(*arguments)
+        for precision, name in product(precisions, METHODS):
+            found.trained.append(train(fabric_of, precision, name, request.shapes, request.tokens))
+            bar.update()
         with _noted(found, "steps"):
-            found.steps = measure_steps(*arguments)
+            for precision, case in product(precisions, CASES):
+                step = measure(fabric_of(precision), precision, case, request.shapes, request.tokens)
+                found.steps.append(step)
+                bar.update()
         with _noted(found, "scoring"):
             try:
                 found.scored = score_reference(params, device)

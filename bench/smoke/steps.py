@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -10,7 +9,7 @@ from lightning.fabric import Fabric
 
 from bench.speed.memory import peak_of
 from bench.speed.step import product_step
-from bench.speed.subject import CASES, Shapes, Subject
+from bench.speed.subject import Case, Shapes, Subject
 from swq.quant.scheme import Scheme
 
 ROUNDS = 3  # that count, after one that does not
@@ -34,30 +33,16 @@ class Step:
     peak: int
 
 
-def measure_steps(
-    fabric_of: Callable[[str], Fabric],
-    precisions: Sequence[str],
-    block: Shapes,
-    tokens: int,
-    on_done: Callable[[], object],
-) -> list[Step]:
-    """Time every case with SW in every precision.
+def measure(fabric: Fabric, precision: str, case: Case, block: Shapes, tokens: int) -> Step:
+    """Time one case with SW.
 
     Args:
-        fabric_of: returns the Fabric of a precision.
-        precisions: as a configuration writes them.
+        fabric: of the precision.
+        precision: as a configuration writes it.
+        case: the method.
         block: its shapes.
         tokens: of a sample.
-        on_done: called after each of them.
     """
-    found = []
-    for precision in precisions:
-        for case in CASES:
-            fabric = fabric_of(precision)
-            subject = Subject(fabric, block, SCHEME, tokens, case.samples)
-            step = product_step(subject, case, sw=True)
-            peak = peak_of(step, fabric.device)  # the first one, in which kernels are chosen
-            milliseconds = 1e3 * median(step() for _ in range(ROUNDS))
-            found.append(Step(case.name, precision, milliseconds, peak))
-            on_done()
-    return found
+    step = product_step(Subject(fabric, block, SCHEME, tokens, case.samples), case, sw=True)
+    peak = peak_of(step, fabric.device)  # the first one, in which kernels are chosen
+    return Step(case.name, precision, 1e3 * median(step() for _ in range(ROUNDS)), peak)

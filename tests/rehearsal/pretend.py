@@ -48,7 +48,7 @@ def pretending(patch: pytest.MonkeyPatch, autocast: bool = False) -> Iterator[No
 
     Args:
         patch: takes everything back later.
-        autocast: leave it as it is. It runs on a CPU only.
+        autocast: whether autocast stays as it is, for tensors on the CPU.
     """
     patch.setattr(nn.Module, "_apply", _apply)
     patch.setattr(torch, "equal", lambda one, other: one.shape == other.shape and one.device == other.device)
