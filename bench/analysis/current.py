@@ -20,8 +20,8 @@ def is_current(params: Params, key: str, made: Record, scored: Record) -> bool:
 def difference(params: Params, key: str, raw: RawCell) -> str | None:
     """Name the first thing in which a raw file differs from cell `key` of params.yaml; None if it is that cell's.
 
-    Machine, versions, cost and plan are no part of what a cell is. `another_plan` compares plans: a report shows a cell
-    of another plan and says so, and an import refuses it.
+    A cell may come from another machine, with other versions and costs. `another_plan` compares its plan: a report
+    shows a cell of another plan and says so, and an import refuses it.
     """
     made, scored = raw.records.reconstruct.made_with, raw.records.score.scored_with
     for theirs, ours in ((made, params.made_with(key)), (scored, params.scored_with())):
