@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from importlib.metadata import version
@@ -65,6 +66,8 @@ def start_fabric(runtime: Runtime, precision: str) -> Fabric:
     keep_freed_memory()
     from lightning.fabric import Fabric  # takes a second, and only training needs it
 
+    for part in ("lightning.fabric", "lightning.pytorch"):  # its hints include one to round float32 to TF32
+        logging.getLogger(part).setLevel(logging.WARNING)
     return Fabric(accelerator=device.type, devices=1, precision=precision)  # type: ignore[arg-type]
 
 

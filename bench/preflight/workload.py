@@ -19,7 +19,9 @@ TESSERAQ_PASSES = 52  # soft weights 35 forward, 10 backward; fused Adam, as man
 FOUND_BYTES = 5  # what is rounded (4) and its codes (1)
 OMNIQUANT_BYTES = 8  # rounded weights and the slope of the rounding
 LET_BYTES = 5  # added to those: transformed weights, and where the rounding clamps (1)
+SHARES_BYTES = {False: 3, True: 1}  # added to OmniQuant's in the step that measures gradient shares; by `half`
 TESSERAQ_BYTES = 32  # floor, variables, their gradient, two moments, slope, codes and weights, 4 each
+AWQ_BYTES = 4  # added to those where it starts from AWQ: the transformed weights
 HALF_BYTES = 2  # added under autocast: the weights in half precision
 
 
@@ -107,7 +109,7 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
         bits=scheme.n_bits if scheme else 0,
         group=scheme.group_size if scheme else None,
         scale_bytes=2 if cell.scale_dtype == "float16" else 4,
-        state_bytes=_state_bytes(method) + LET_BYTES * let + HALF_BYTES * (half and method.trains),
+        state_bytes=_state_bytes(cell, half),
         learned=_learned(method),
     )
 
@@ -123,10 +125,15 @@ def phases(method: Method, n_samples: int) -> tuple[Phase, ...]:
     return (Phase(steps, 1, OMNIQUANT_PASSES),) if steps else ()
 
 
-def _state_bytes(method: Method) -> float:
-    if isinstance(method, TesseraQ):
-        return TESSERAQ_BYTES
-    return OMNIQUANT_BYTES if method.trains else FOUND_BYTES
+def _state_bytes(cell: Cell, half: bool) -> float:
+    method = cell.method
+    if not method.trains:
+        return FOUND_BYTES
+    if isinstance(method, TesseraQ):  # its state hides what LET or gradient shares need on top
+        return TESSERAQ_BYTES + AWQ_BYTES * isinstance(method.start, AWQ) + HALF_BYTES * half
+    let = isinstance(method, OmniQuant) and method.let
+    shares = cell.loss is not None and len(cell.loss.active) > 1
+    return OMNIQUANT_BYTES + LET_BYTES * let + SHARES_BYTES[half] * shares + HALF_BYTES * half
 
 
 def _learned(method: Method) -> int:

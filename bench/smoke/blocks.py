@@ -105,7 +105,8 @@ def _reconstructed(fabric: Fabric, block: Shapes, tokens: int, name: str, precis
     records: list[BlockRecord] = []
 
     def walk() -> None:
-        records.extend(reconstruct(fabric, model, cell.recipe, ids if cell.method.needs_calibration else None))
+        calibration = ids if cell.method.needs_calibration else None
+        records.extend(reconstruct(fabric, model, cell.recipe, calibration, progress=False))
 
     peak = peak_of(walk, fabric.device)
     calibration = Calibration(model="block", corpus="random", n_samples=SAMPLES, seq_len=tokens, seed=0)

@@ -67,7 +67,7 @@ TRAINED = (
     "One random block, reconstructed by every method. Peak: what torch allocates. Counted: what"
     " `python -m bench estimate` says, with 512 MiB of CUDA's own in it."
 )
-STEPS = "A training step with SW, with 128 directions."
+STEPS = "A training step, without SW and with it, with 128 directions."
 
 
 def _replays(rows: list[Replayed]) -> str:
@@ -95,8 +95,11 @@ def _trained(rows: list[Trained]) -> str:
 
 
 def _steps(rows: list[Step]) -> str:
-    body = [[row.case, row.precision, f"{row.milliseconds:.1f}", f"{row.peak / MIB:,.0f}"] for row in rows]
-    return Table(body, ["case", "precision", "ms", "peak above the block, MiB"], left=2).markdown()
+    body = [
+        [row.case, row.precision, f"{row.without:.1f}", f"{row.milliseconds:.1f}", f"{row.peak / MIB:,.0f}"]
+        for row in rows
+    ]
+    return Table(body, ["case", "precision", "ms", "with SW, ms", "peak above the block, MiB"], left=2).markdown()
 
 
 def _scored(row: Scored) -> list[str]:

@@ -107,7 +107,7 @@ def _replay(fabric: Fabric, name: str, meta: dict[str, Any]) -> Replayed:
     loss = Loss(WEIGHTS[special.get("loss_method")], special["loss_kwargs"]["sw_num_projections"])
     calibration = load_file(REFERENCE / "calib.safetensors")["calib_ids"]
     recipe = Recipe(method, SCHEME, loss, scale_dtype="float32")
-    records = list(reconstruct(fabric, DecoderModel.load(MODEL), recipe, calibration, normals=normals))
+    records = list(reconstruct(fabric, DecoderModel.load(MODEL), recipe, calibration, normals=normals, progress=False))
     ours = torch.tensor([step["loss"] for record in records for step in record.trace], dtype=torch.float64)
     theirs = torch.tensor([loss for _, loss, _ in meta["steps"]], dtype=torch.float64)
     codes = other = 0

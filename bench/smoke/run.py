@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
+from transformers.utils import logging
 
 from bench.config.params import Params
 from bench.runtime import machine, start_fabric
@@ -77,6 +78,7 @@ def smoke(params: Params, request: Request) -> Found:
     def fabric_of(precision: str) -> Fabric:
         return start_fabric(wanted, precision)
 
+    logging.disable_progress_bar()  # of transformers, in the middle of our line
     device = fabric_of("32-true").device
     choose.use(wanted.kernels, device)
     found = Found(machine(device), provenance())

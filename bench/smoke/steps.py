@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import median
 
 from lightning.fabric import Fabric
 
@@ -12,7 +11,8 @@ from bench.speed.step import product_step
 from bench.speed.subject import Case, Shapes, Subject
 from swq.quant.scheme import Scheme
 
-ROUNDS = 3  # that count, after one that does not
+SETTLE = 30  # steps until the gradient scaler of 16-mixed has found its scale
+STEPS = 10  # that count, after those
 SCHEME = Scheme(2, 128)
 
 
@@ -21,20 +21,22 @@ class Step:
     """One case in one precision.
 
     Attributes:
-        case: as `bench speed` calls it, with SW.
+        case: as `bench speed` calls it.
         precision: as a configuration writes it.
-        milliseconds: of a step with SW; the median.
-        peak: bytes that torch allocated above the block and its inputs.
+        without: milliseconds of a step without SW; the mean.
+        milliseconds: of a step with SW; the mean.
+        peak: bytes that torch allocated above the block and its inputs, with SW.
     """
 
     case: str
     precision: str
+    without: float
     milliseconds: float
     peak: int
 
 
 def measure(fabric: Fabric, precision: str, case: Case, block: Shapes, tokens: int) -> Step:
-    """Time one case with SW.
+    """Time one case, with SW and without.
 
     Args:
         fabric: of the precision.
@@ -43,6 +45,8 @@ def measure(fabric: Fabric, precision: str, case: Case, block: Shapes, tokens: i
         block: its shapes.
         tokens: of a sample.
     """
-    step = product_step(Subject(fabric, block, SCHEME, tokens, case.samples), case, sw=True)
-    peak = peak_of(step, fabric.device)  # the first one, in which kernels are chosen
-    return Step(case.name, precision, 1e3 * median(step() for _ in range(ROUNDS)), peak)
+    subject = Subject(fabric, block, SCHEME, tokens, case.samples)
+    plain, with_sw = (product_step(subject, case, sw, STEPS, SETTLE) for sw in (False, True))
+    seconds = [plain()]
+    peak = peak_of(lambda: seconds.append(with_sw()), fabric.device)
+    return Step(case.name, precision, 1e3 * seconds[0], 1e3 * seconds[1], peak)

@@ -12,6 +12,7 @@ from bench.speed.floor import Floor
 from bench.speed.subject import CASES, N_PROJECTIONS, Case, Subject
 from bench.speed.timing import Run, Times, interleaved, now, timed
 from swq.kernels import native
+from swq.reconstruct.data import to_device
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.train import train_block
 from swq.seeding import keyed_normals
@@ -75,28 +76,37 @@ def _measure(subject: Subject, case: Case, repeats: int, on_round: Callable[[flo
     return interleaved(runs, repeats, lambda: on_round(_tokens(case, subject.tokens)))
 
 
-def product_step(subject: Subject, case: Case, sw: bool) -> Run:
-    """Return a run that trains the block as a reconstruction does, from its start, and takes the time of its steps."""
-    device = subject.fabric.device
+def product_step(subject: Subject, case: Case, sw: bool, steps: int = STEPS, unmeasured: int = 1) -> Run:
+    """Return a run that trains the block as a reconstruction does, from its start, and takes the time of its steps.
+
+    Args:
+        subject: what is trained.
+        case: the method.
+        sw: whether the loss has SW.
+        steps: that count; the run returns their mean.
+        unmeasured: steps before them. Gradient shares are measured in the first one. In `16-mixed` steps overflow until
+            the scaler has found its scale: their update is skipped, and shares are tried again.
+    """
+    device, last = subject.fabric.device, unmeasured + steps
 
     def run() -> float:
         done: list[float] = []
 
         def on_step() -> None:
             # Between the first step and the last, the device is not waited for more than the product waits itself.
-            done.append(now(device) if len(done) in (0, STEPS) else 0.0)
+            done.append(now(device) if len(done) + 1 in (unmeasured, last) else 0.0)
 
         module = BlockReconstruction(
             index=0,
             block=subject.block,
             kwargs=subject.arguments,
-            quantizer=subject.quantizer(case, STEPS + 1),
+            quantizer=subject.quantizer(case, last),
             loss=case.loss(sw),
-            normals=lambda key, shape: keyed_normals(0, key, shape),
+            normals=lambda key, shape: to_device(subject.fabric, keyed_normals(0, key, shape)),
         )
         # One epoch, so that gradient shares are measured in the first step.
-        train_block(subject.fabric, module, subject.data, 0, "the block", [STEPS + 1], on_step)
-        return (done[STEPS] - done[0]) / STEPS
+        train_block(subject.fabric, module, subject.data, 0, "the block", [last], on_step)
+        return (done[last - 1] - done[unmeasured - 1]) / steps
 
     return run
 

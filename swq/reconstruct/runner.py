@@ -35,6 +35,7 @@ def reconstruct(
     calibration: Tensor | None = None,
     resume: Pieces | None = None,
     normals: Normals | None = None,
+    progress: bool = True,
 ) -> Iterator[BlockRecord]:
     """Reconstruct the blocks of a model in order and yield each one's record. Blocks found in `resume` are not redone.
 
@@ -47,6 +48,7 @@ def reconstruct(
         calibration: (N, T) int64 tokens; required if the method needs calibration.
         resume: where finished blocks are kept; None keeps nothing.
         normals: source of random directions; by default keyed by (seed, block, step, target).
+        progress: show a bar.
 
     Raises:
         UserError: the loss of a block became NaN or infinite at the lower rate too, calibration tokens are missing or
@@ -67,7 +69,8 @@ def reconstruct(
     if recipe.method.needs_calibration and calibration is not None and last >= 0:
         paths = ActivationPaths(fabric, model, calibration)
     steps = max(1, sum(recipe.method.epoch_lengths(len(paths.fp_hidden)))) if paths else 1
-    with tqdm(total=len(model.blocks) * steps, desc="reconstruct", unit="step", mininterval=1) as bar:
+    total = len(model.blocks) * steps
+    with tqdm(total=total, desc="reconstruct", unit="step", mininterval=1, disable=not progress) as bar:
         walk = _Walk(fabric, model, recipe, paths, normals, bar.update)
         for index, record in enumerate(kept):
             bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}", refresh=False)

@@ -55,7 +55,7 @@ def test_every_method_is_checked() -> None:
 
 
 def test_what_fails_is_a_row_and_stops_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("Expected all tensors to be on the same device\nand more")
 
     monkeypatch.setattr(blocks, "reconstruct", broken)
