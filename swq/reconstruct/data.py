@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -114,6 +114,7 @@ class ActivationPaths:
         self.fp_hidden, kwargs = model.first_inputs(calibration)
         self.quant_hidden = self.fp_hidden
         self._kwargs = kwargs
+        self._spare: Tensor | None = None  # memory that the next block's target is written into
 
     def kwargs(self, index: int) -> BlockKwargs:
         """Return the arguments that block `index` receives besides its input, on the device."""
@@ -121,7 +122,7 @@ class ActivationPaths:
 
     def block_data(self, index: int, with_aug: bool) -> BlockData:
         """Return inputs and targets of block `index`; the paths must be at its input."""
-        fp_output = self._run(index, {}, self.fp_hidden)
+        fp_output, self._spare = self._run(index, {}, self.fp_hidden, self._spare), None
         return BlockData(self.quant_hidden, fp_output, self._run(index, {}, self.quant_hidden) if with_aug else None)
 
     def moments(self, index: int, names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
@@ -148,25 +149,33 @@ class ActivationPaths:
                 linear = self.blocks[index].get_submodule(name)
                 handle = linear.register_forward_pre_hook(lambda _, arguments, name=name: note(name, arguments))
                 hooks.callback(handle.remove)
-            self._run(index, {}, self.quant_hidden)
+            for _ in self._outputs(index, {}, self.quant_hidden):
+                pass
         return gathered
 
     def advance(self, index: int, fp_output: Tensor, tensors: dict[str, Tensor]) -> None:
         """Move both paths past block `index`; the quantized path uses `tensors` in place of the block's own.
 
-        Activations are the largest thing in host memory, so the quantized path's are overwritten, sample by sample.
+        Activations are the largest thing in host memory. So the quantized path's are overwritten, sample by sample, and
+        the full-precision path's, which are no longer needed, make room for the next target: new memory would have to
+        be cleared by the system first. At the first block both paths are the same tensor.
         """
+        self._spare = self.fp_hidden if self.fp_hidden is not self.quant_hidden else None
         self.fp_hidden = fp_output
         self.quant_hidden = self._run(index, tensors, self.quant_hidden, out=self.quant_hidden)
 
-    @torch.no_grad()
     def _run(self, index: int, tensors: dict[str, Tensor], hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        out = torch.empty_like(hidden) if out is None else out
+        for place, output in zip(out.split(1), self._outputs(index, tensors, hidden), strict=True):
+            place.copy_(output)
+        return out
+
+    def _outputs(self, index: int, tensors: dict[str, Tensor], hidden: Tensor) -> Iterator[Tensor]:
+        """Yield the block's output of one sample after another, on the device."""
         block, kwargs = self.fabric.to_device(self.blocks[index]), self.kwargs(index)
         assert isinstance(block, nn.Module)
         tensors = {name: self.fabric.to_device(tensor) for name, tensor in tensors.items()}
-        out = torch.empty_like(hidden) if out is None else out
-        with self.fabric.autocast():
-            for sample, place in zip(hidden.split(1), out.split(1), strict=True):
+        for sample in hidden.split(1):
+            with torch.no_grad(), self.fabric.autocast():
                 output = functional_call(block, tensors, (self.fabric.to_device(sample),), kwargs)
-                place.copy_(block_output(output, sample.shape))
-        return out
+            yield block_output(output, sample.shape)
