@@ -40,7 +40,13 @@ def verify(
     least one was measured under a different protocol; 1 and 2: a mistake in a file or on the command line."""
     from bench.published import verify as claims
 
-    findings, page, status = claims.verify(load_params())
+    params = load_params()
+    findings, page, status = claims.verify(params)
+    if params.plan and not as_json:
+        from bench.analysis.rows import measured
+        from bench.report.plan import as_planned
+
+        page = "\n\n".join([*as_planned(measured(params)), page])
     typer.echo(json.dumps(claims.as_json(findings), indent=2) if as_json else page)
     raise typer.Exit(status)
 

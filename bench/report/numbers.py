@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -83,16 +83,22 @@ def quality_csv(params: Params, rows: list[Row]) -> str:
 
 def recovered_csv(rows: list[Row]) -> str:
     """One line per row and measure: what was lost, gained and recovered, with the intervals' ends, as fractions."""
-    return _csv(
-        _names(row)
-        | {"base": row.base, "measure": _named(measure, value)}
-        | _interval("share", value.share)
-        | _interval("gained", value.gained)
-        | _interval("lost", value.lost)
-        | {"withheld": value.withheld, "n_items": value.n_items, "n_seeds": value.n_seeds}
-        for row in rows
-        for measure, value in (row.recovered or {}).items()
-    )
+    return _csv(line for row in rows for line in _recovered(row, {"base": row.base}))
+
+
+def placebo_csv(beside: Iterable[tuple[Row, str]]) -> str:
+    """One line per arm, placebo and measure: what the arm recovers beyond the placebo, as `recovered_csv` says it."""
+    return _csv(line for row, placebo in beside for line in _recovered(row, {"placebo": placebo}))
+
+
+def _recovered(row: Row, beside: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for measure, value in (row.recovered or {}).items():
+        numbers = {"withheld": value.withheld, "n_items": value.n_items, "n_seeds": value.n_seeds}
+        intervals = {"share": value.share, "gained": value.gained, "lost": value.lost}
+        line = _names(row) | beside | {"measure": _named(measure, value)}
+        for name, interval in intervals.items():
+            line |= _interval(name, interval)
+        yield line | numbers
 
 
 def changed_csv(rows: list[Row]) -> str:

@@ -14,12 +14,13 @@ from bench.store.paths import PAGE, PROVENANCE, TABLE, result_folder
 from bench.store.raw import raw_file, read_raw
 from swq.errors import UserError
 
+PLAN = re.compile(r"^(?:As planned|Departs from the plan) .*$", re.MULTILINE)  # as bench/report/plan.py writes it
 MARKDOWN_TABLE = re.compile(r"(?:^\|.*\n?)+", re.MULTILINE)
 SHOWN = (EFFECT, QUALITY, RECOVERED, NOT_RUN)  # sections
 
 
 def show(params: Params) -> str:
-    """Return the suite's main tables, what of them params.yaml has left behind, and where the rest is.
+    """Return the suite's main tables, whether it was run as planned, what params.yaml has left behind, and the rest.
 
     Raises:
         UserError: the suite has no report yet, or it is damaged.
@@ -34,7 +35,7 @@ def show(params: Params) -> str:
     for section in path.read_text(encoding="utf-8").split("\n## ")[1:]:
         title, _, body = section.partition("\n")
         if title in SHOWN:
-            parts += [title, *(table.rstrip() for table in MARKDOWN_TABLE.findall(body))]
+            parts += [title, *(table.rstrip() for table in MARKDOWN_TABLE.findall(body)), *PLAN.findall(body)]
     stale, waiting, missing = outdated(params)
     if waiting:
         parts.append(f"note: `python -m bench report` adds what has come since: {few(waiting, 3)}")

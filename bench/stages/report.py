@@ -12,7 +12,8 @@ from bench.analysis.rows import Measured, measured
 from bench.config.params import Params
 from bench.preflight.words import few
 from bench.render.pages import Part, html_page, markdown_page
-from bench.report.numbers import cell_metrics, changed_csv, quality_csv, recovered_csv, row_metrics
+from bench.report.arms import beside_placebos
+from bench.report.numbers import cell_metrics, changed_csv, placebo_csv, quality_csv, recovered_csv, row_metrics
 from bench.report.page import page
 from bench.report.plots.files import draw
 from bench.report.tables import TABLES
@@ -100,9 +101,10 @@ def _write_numbers(suite: Measured, folder: Path) -> None:
         "quality.csv": quality_csv(params, suite.rows),
         "recovered.csv": recovered_csv(suite.rows),
         "changed.csv": changed_csv(suite.rows),
+        "placebo.csv": placebo_csv(beside_placebos(suite)),
     }
     for name, text in texts.items():
-        if text:  # nothing was compared yet
+        if text:  # else nothing was compared yet, or no plan names placebos
             write_text(folder / name, text)
     write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in suite.run})
     write_json(folder / CELLS, {key: cell_metrics(params, results, key) for key in results})

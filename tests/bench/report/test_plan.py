@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import shutil
 from contextlib import chdir
 from pathlib import Path
@@ -16,10 +18,13 @@ from bench.analysis.departures import departures
 from bench.analysis.rows import measured
 from bench.config.params import Params, load_params
 from bench.config.plan import PlanFile
+from bench.report.arms import beside_placebos
+from bench.report.numbers import placebo_csv
 from bench.report.plan import as_planned
 from bench.report.tables.sw_effect import sw_effect_table
 from bench.report.tables.sw_placebo import sw_placebo_table
 from bench.runs.import_raw import import_raw
+from bench.runs.show import show
 from bench.stages.report import report
 from bench.store.items import Item
 from bench.store.paths import raw_folder
@@ -107,6 +112,11 @@ def test_as_planned(params: Params) -> None:
     effects = page.split("## Quality")[0]
     assert said in effects and "### SW beside its placebos" in effects and "an interval inside ±2 %" in effects
     assert Path("results/tiny/sw_placebo.tex").is_file()
+    assert said in show(params)
+    raw("tiny-omniquant-sw-s2").unlink()
+    shutil.rmtree("scores/tiny-omniquant-sw-s2")
+    report(params)
+    assert "Departs from the plan (plan `mine`" in show(params)
 
 
 def test_sw_helps_but_no_more_than_its_placebo(params: Params) -> None:
@@ -116,6 +126,11 @@ def test_sw_helps_but_no_more_than_its_placebo(params: Params) -> None:
     assert beside[:4] == ["OmniQuant + SW", "w3a16g32", "5", "omniquant-mismatched"]
     assert beside[4].startswith("no effect of practical size: 0.")
     assert all(cell.startswith("open: n/a") for cell in (*alone[4:], *beside[5:])), "no answer changed"
+    lines = {line["measure"]: line for line in csv.DictReader(io.StringIO(placebo_csv(beside_placebos(suite_))))}
+    line = lines["log_perplexity"]
+    assert (line["placebo"], line["n_seeds"]) == ("omniquant-mismatched", "5")
+    ends = [f"{100 * float(line[name]):.1f}" for name in ("share", "share_low", "share_high")]
+    assert beside[4].endswith(f"{ends[0]} [{ends[1]}, {ends[2]}]")
 
 
 def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -> None:
