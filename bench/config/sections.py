@@ -61,7 +61,11 @@ class Runtime(Strict):
 
 
 class Report(Strict):
-    """What the tables compare: each cell with the one whose lost accuracy it is meant to recover."""
+    """What the tables compare: each cell with the one whose lost accuracy it is meant to recover.
+
+    `question` is what the suite is run for, the first sentence of its page; `notes` stand at the page's end.
+    """
 
     baselines: dict[str, str] = Field(default_factory=dict)
+    question: str = ""
     notes: tuple[str, ...] = ()

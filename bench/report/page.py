@@ -26,7 +26,8 @@ def page(
         images: those of PLOTS that have something to show, by name.
         foreseen: what the rows that were not run could decide.
     """
-    parts: list[Part] = [f"# Suite `{measured.params.suite}`: recovered accuracy", _what_is_measured(measured)]
+    asked = [question] if (question := measured.params.report.question) else []
+    parts: list[Part] = [f"# Suite `{measured.params.suite}`: recovered accuracy", *asked, _what_is_measured(measured)]
     for section in SECTIONS:
         content = _content(section, measured, tables, images)
         parts += [f"## {section}", *content] if content else []
