@@ -6,8 +6,8 @@
     reconstruct   walks over a model's blocks and trains each one under Lightning
     checkpoint, pieces
     methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block
-    kernels, tensor_file, streaming
-    quant, losses, models, calibration, perplexity   tensors in, tensors out
+    losses, models, kernels, tensor_file
+    quant, plugins, calibration, perplexity   tensors in, tensors out
 """
 
 from __future__ import annotations

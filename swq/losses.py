@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from swq.errors import UserError, one_of
+from swq.plugins import LOSSES, added
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +59,7 @@ class Loss:
     """A weighted sum of terms, e.g. Loss({"mse": 0.9, "sw": 0.1}).
 
     Attributes:
-        weights: weight of each term by its name in `TERMS`; a term of weight 0 is not computed.
+        weights: weight of each term by its name in `terms()`; a term of weight 0 is not computed.
         n_projections: directions K per evaluation of a sliced-Wasserstein term.
         sw_block_size: consecutive tokens pooled into one sample by it; 1 is the token-level distance.
         normalised: scale the sliced-Wasserstein term, once per block before training, to the size that the other terms
@@ -73,15 +76,16 @@ class Loss:
     sw_start_block: int = 0
 
     def __post_init__(self) -> None:
+        known = terms()
         for name, weight in self.weights.items():
-            if name not in TERMS:
-                raise UserError(one_of("loss term", name, TERMS))
+            if name not in known:
+                raise UserError(one_of("loss term", name, known))
             if not 0 <= weight < float("inf"):
                 raise UserError(f"loss weight of {name} is {weight}; it must be finite and not negative")
         if not any(self.weights.values()):
             raise UserError("loss: at least one term needs a weight above 0")
         # One order of summation, whatever order a configuration names the terms in.
-        object.__setattr__(self, "weights", {name: self.weights[name] for name in TERMS if name in self.weights})
+        object.__setattr__(self, "weights", {name: self.weights[name] for name in known if name in self.weights})
         if self.n_projections < 1 or self.sw_block_size < 1:
             raise UserError("loss: n_projections and sw_block_size must be at least 1")
         others = [name for name in self.active if name not in SW_TERMS]
@@ -128,7 +132,8 @@ class Loss:
         """
         import torch  # here, because a configuration is read without it
 
-        weighted = {name: self.weights[name] * TERMS[name](self, outputs, draw) for name in self.active}
+        known = terms()
+        weighted = {name: self.weights[name] * known[name](self, outputs, draw) for name in self.active}
         total = torch.stack(list(weighted.values())).sum() if len(weighted) > 1 else next(iter(weighted.values()))
         return total, weighted
 
@@ -145,11 +150,23 @@ def _mismatched(loss: Loss, outputs: Outputs, draw: Draw) -> Tensor:
     return _sliced_wasserstein(loss, outputs.other, outputs.quant, draw)
 
 
-# A new loss is a function above and a line here.
-TERMS: dict[str, Callable[[Loss, Outputs, Draw], Tensor]] = {
+Term = Callable[["Loss", Outputs, "Draw"], "Tensor"]
+
+# A new loss is a function above and a line here, or an entry point of another package.
+TERMS: dict[str, Term] = {
     "mse": lambda _, outputs, __: mse(outputs.fp, outputs.quant),
     "l2": lambda _, outputs, __: l2(outputs.fp, outputs.quant),
     "sw": lambda loss, outputs, draw: _sliced_wasserstein(loss, outputs.fp, outputs.quant, draw),
     "sw_mismatched": _mismatched,
 }
 SW_TERMS = ("sw", "sw_mismatched")  # sliced-Wasserstein distances
+
+
+@cache
+def terms() -> dict[str, Term]:
+    """Return every term by its name: those above, then those that installed packages add.
+
+    Raises:
+        UserError: one of these cannot be imported, is no function, or takes a name of this project.
+    """
+    return TERMS | added(LOSSES, FunctionType, TERMS)

@@ -18,9 +18,9 @@ LIBRARY = files_of("swq")
 FLOORS = {
     "swq": (
         ("errors", "identity", "seeding", "sliced_wasserstein"),
-        ("files", "losses", "quant", "models", "calibration", "perplexity"),
-        ("tensor_file", "streaming", "kernels"),
-        ("methods",),
+        ("files", "quant", "plugins", "calibration", "perplexity"),
+        ("losses", "models", "tensor_file", "kernels"),
+        ("methods", "streaming"),
         ("checkpoint", "pieces"),
         ("reconstruct",),
         ("export",),

@@ -9,24 +9,28 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from bench.config.plugged import check_installed, used_by_cell
 from bench.config.strict import Name, Strict, check_keys, mistake, one_line, reporting
 from swq.errors import UserError, one_of
 from swq.identity import as_data
 from swq.losses import Loss
 from swq.methods import METHODS
 from swq.methods.base import Method, RangeMethod
+from swq.methods.plugin import NAME, plugin_methods
 from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 
 
-def _build_method(value: Any, allowed: dict[str, type[Method]] = METHODS) -> Any:
-    """Build a method from a mapping; a setting that is itself a method is a mapping too."""
+def _build_method(value: Any, kind: type[Any] = Method) -> Any:
+    """Build a method of a kind from a mapping; a setting that is itself a method is a mapping too."""
+    allowed = {name: m for name, m in (METHODS | plugin_methods()).items() if issubclass(m, kind)}
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise UserError(f"a method is a mapping such as {{ name: rtn }} (allowed names: {', '.join(allowed)})")
     settings = {key: v for key, v in value.items() if key != "name"}
-    if value["name"] not in allowed:
-        raise UserError(one_of("method", value["name"], allowed))
-    method = allowed[value["name"]]
+    name = settings.pop("plugin", None) if value["name"] == NAME else value["name"]
+    if name not in allowed:
+        raise UserError(one_of("method", name, allowed))
+    method = allowed[name]
     check_keys(settings, [field.name for field in fields(method)])  # type: ignore[arg-type]
     if "start" in settings:
         settings["start"] = _build_start(settings["start"])
@@ -36,7 +40,7 @@ def _build_method(value: Any, allowed: dict[str, type[Method]] = METHODS) -> Any
 def _build_start(value: Any) -> Any:
     """Build the method that another one starts from."""
     try:
-        return _build_method(value, {name: m for name, m in METHODS.items() if issubclass(m, RangeMethod)})
+        return _build_method(value, RangeMethod)
     except ValidationError as error:
         raise UserError(f"start: {one_line(error)}") from error
     except (UserError, PydanticCustomError) as error:
@@ -60,6 +64,7 @@ class Cell(Strict):
     """One run of one method on one model. Every cell names a calibration set; methods that need none do not read it.
 
     `preset` names the file of conf/preset/ that the cell was composed from. Its values are already filled in here.
+    `plugins` holds the packages whose plug-ins the cell uses, each with the hash of its source.
     """
 
     model: str
@@ -71,6 +76,14 @@ class Cell(Strict):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     scale_dtype: Literal["float16", "float32"] = "float16"
     seed: int = Field(default=0, ge=0)
+    plugins: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_as_composed(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("plugins", {}), dict):
+            check_installed(values.get("plugins", {}), used_by_cell(values))
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> Cell:
@@ -95,7 +108,8 @@ class Cell(Strict):
             "scale_dtype": self.scale_dtype,
             "seed": self.seed,
         }
-        return {name: v for name, v in values.items() if getattr(self, name) != type(self).model_fields[name].default}
+        given = {n: v for n, v in values.items() if getattr(self, n) != type(self).model_fields[n].default}
+        return given | ({"plugins": self.plugins} if self.plugins else {})
 
     @property
     def has_sw(self) -> bool:
@@ -109,4 +123,5 @@ class Cell(Strict):
 
     @property
     def method_name(self) -> str:
-        return next(name for name, method in METHODS.items() if type(self.method) is method)
+        """The method's name in params.yaml, which is that of its folder in swq/methods."""
+        return next((name for name, method in METHODS.items() if type(self.method) is method), NAME)

@@ -16,6 +16,7 @@ import yaml
 from bench.config.grid import expand
 from bench.config.params import PARAMS, Params
 from bench.config.plan import read_plan
+from bench.config.plugged import used_by_tasks, with_plugins
 from bench.config.preset import with_preset
 from bench.config.strict import parse_section, parse_yaml, read_text, shown
 from swq.errors import UserError, one_of
@@ -78,7 +79,10 @@ def composed(suite: str, overrides: Sequence[str] = ()) -> str:
     config["plan"] = None if named is None else read_plan(named)  # DVC asks for this key too
     cells = config.get("cells")
     if isinstance(cells, dict):
-        config["cells"] = {key: with_preset(key, cell) for key, cell in cells.items()}
+        config["cells"] = {key: with_plugins(with_preset(key, cell)) for key, cell in cells.items()}
+    protocol = config.get("protocol")
+    if isinstance(protocol, dict) and (used := used_by_tasks(protocol.get("tasks"))):
+        protocol["plugins"] = used
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
 
 

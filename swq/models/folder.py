@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from swq.errors import UserError, one_of
-from swq.models import FAMILIES, family_of
+from swq.models import families, family_of
 
 INDEX = "model.safetensors.index.json"
 
@@ -28,7 +28,7 @@ def check_model_folder(folder: Path | str) -> str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{config} does not name a model_type") from error
     if not known:
-        raise UserError(f"{config}: {one_of('model_type', model_type, (t for f in FAMILIES for t in f.model_types))}")
+        raise UserError(f"{config}: {one_of('model_type', model_type, (t for f in families() for t in f.model_types))}")
     if not causal:
         raise UserError(f"{config}: architectures {architectures} contain no causal language model")
     return model_type
