@@ -2,10 +2,11 @@
 
 `swq.quantize` is the whole of it in one call. Layers, imports only downwards:
 
+    command       the console command `swq`
     api           one call
+    export        folders that transformers opens without this project
     reconstruct   walks over a model's blocks and trains each one under Lightning
-    checkpoint, pieces
-    methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block
+    methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block; beside it checkpoint, pieces
     kernels, tensor_file, streaming
     quant, losses, models, calibration, perplexity   tensors in, tensors out
 """

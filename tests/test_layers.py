@@ -20,11 +20,11 @@ FLOORS = {
         ("errors", "identity", "seeding", "sliced_wasserstein"),
         ("files", "losses", "quant", "models", "calibration", "perplexity"),
         ("tensor_file", "streaming", "kernels"),
-        ("methods",),
-        ("checkpoint", "pieces"),
+        ("methods", "checkpoint", "pieces"),
         ("reconstruct",),
         ("export",),
         ("api",),
+        ("command",),
     ),
     "bench": (
         ("config", "store", "render", "imports"),
