@@ -5,7 +5,7 @@
     command       the console command `swq`
     api           one call
     export        folders that transformers opens without this project
-    reconstruct   walks over a model's blocks and trains each one under Lightning
+    reconstruct   walks over a model's blocks and trains each one under Lightning; beside it packed, a file format
     methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block; beside it checkpoint, pieces
     kernels, tensor_file, streaming
     quant, losses, models, calibration, perplexity   tensors in, tensors out

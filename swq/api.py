@@ -67,14 +67,21 @@ class Quantized:
         self.artefact.save(Path(path))
 
     def export(
-        self, folder: Path | str, model: PreTrainedModel | None = None, dtype: torch.dtype | None = None
+        self,
+        folder: Path | str,
+        model: PreTrainedModel | None = None,
+        dtype: torch.dtype | None = None,
+        packed: bool = False,
     ) -> None:
         """Write a transformers folder with the weights that the codes stand for, which opens without this project.
+
+        Packed, it holds the codes themselves and is smaller; opening it takes the package compressed-tensors.
 
         Args:
             folder: must not be there yet, or be empty.
             model: the model that was quantized, if it was in memory; a copy of it is written.
             dtype: of the files; by default that of the model's own.
+            packed: store codes, scales and zero points, in compressed-tensors' format pack-quantized.
 
         Raises:
             UserError: the folder holds something, or the model is neither in a folder nor given.
@@ -87,7 +94,7 @@ class Quantized:
                 whole.to(dtype)  # type: ignore[arg-type]
         else:
             raise UserError("export: the model was in memory; give it as `model`")
-        write_folder(self.artefact, self.recipe, self.calibration, whole, Path(folder), self.source)
+        write_folder(self.artefact, self.recipe, self.calibration, whole, Path(folder), self.source, packed)
 
 
 def quantize(

@@ -21,7 +21,7 @@ FLOORS = {
         ("files", "losses", "quant", "models", "calibration", "perplexity"),
         ("tensor_file", "streaming", "kernels"),
         ("methods", "checkpoint", "pieces"),
-        ("reconstruct",),
+        ("reconstruct", "packed"),
         ("export",),
         ("api",),
         ("command",),

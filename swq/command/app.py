@@ -92,6 +92,9 @@ def quantize(
 def export(
     folder: Stored,
     out: Annotated[Path, typer.Option(help="The folder to write; must not be there yet, or be empty.")],
+    packed: Annotated[
+        bool, typer.Option("--packed", help="Store packed codes (compressed-tensors, pack-quantized): smaller files.")
+    ] = False,
     model: Source = None,
     dtype: Annotated[
         str | None, typer.Option(help=f"Of the files: {', '.join(DTYPES)}. The model's by default.")
@@ -102,7 +105,7 @@ def export(
         raise UserError(one_of("--dtype", dtype, DTYPES))
     from swq.command.show import export as write
 
-    typer.echo(write(folder, out, model, dtype))
+    typer.echo(write(folder, out, model, dtype, packed))
 
 
 @app.command()

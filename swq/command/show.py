@@ -17,7 +17,7 @@ from swq.models.folder import check_model_folder
 KIB = 1024
 
 
-def export(folder: Path, out: Path, model: Path | None, dtype: str | None) -> str:
+def export(folder: Path, out: Path, model: Path | None, dtype: str | None, packed: bool) -> str:
     """Write a transformers folder, and return a closing line.
 
     Raises:
@@ -26,8 +26,9 @@ def export(folder: Path, out: Path, model: Path | None, dtype: str | None) -> st
     quantized = read(folder, model).quantized
     check_free(out)
     check_source(quantized, folder)
-    quantized.export(out, dtype=None if dtype is None else getattr(torch, dtype))
-    return f"{out}: opens with transformers ({size(out):,.0f} KiB)"
+    quantized.export(out, dtype=None if dtype is None else getattr(torch, dtype), packed=packed)
+    needs = " where compressed-tensors is installed" if packed else ""
+    return f"{out}: opens with transformers{needs} ({size(out):,.0f} KiB)"
 
 
 def inspect(folder: Path, model: Path | None) -> str:

@@ -39,6 +39,18 @@ def test_export_opens_with_transformers(made: Path, tmp_path: Path) -> None:
         assert torch.equal(opened.get_parameter(f"{path}.weight"), artefact.weight(path).dequantize().bfloat16())
 
 
+def test_a_packed_export_holds_the_codes(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert swq("export", made / "awq", "--packed", "--out", tmp_path / "out") == 0
+    assert "where compressed-tensors is installed" in capsys.readouterr().out
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    artefact = Artefact.load(made / "awq/quantized.safetensors")
+    for path in artefact.shapes:
+        stored = artefact.weight(path).dequantize().half().float()
+        assert torch.equal(opened.get_parameter(f"{path}.weight"), stored)
+    for path, tensor in artefact.changed.items():
+        assert torch.equal(opened.get_parameter(path), tensor)
+
+
 def test_inspect_shows_bits_and_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert swq("inspect", made / "omniquant") == 0
     page = capsys.readouterr().out
