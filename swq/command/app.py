@@ -31,6 +31,13 @@ Stored = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `swq 
 Source = Annotated[
     Path | None, typer.Option("--model", help="The folder of the model that was quantized, if it was moved since.")
 ]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help='Text: .jsonl with a field "text", or .txt. Tokens: .safetensors with int64 (N, T).'),
+]
+Samples = Annotated[int | None, typer.Option(min=1, help="Windows of text to draw; 128 by default.")]
+Length = Annotated[int | None, typer.Option(min=2, help="Tokens of a window; 2048 by default.")]
+Device = Annotated[str, typer.Option(help="auto takes the first GPU if there is one; or cpu, or gpu.")]
 
 
 @app.command()
@@ -39,34 +46,27 @@ def quantize(
     out: Annotated[Path, typer.Option(help="The folder to write; must not be there yet, or be empty.")],
     scheme: Annotated[str, typer.Option(help="w3a16g64: 3 bits, 64 weights share a scale. w3a16: a scale a row.")],
     method: Annotated[str, typer.Option(help=f"One of {', '.join(QUANTIZING)}.")],
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help='Text: .jsonl with a field "text", or .txt. Tokens: .safetensors with int64 (N, T).'),
-    ] = None,
+    calibration: Calibration = None,
     loss: Annotated[str | None, typer.Option(help=f"Such as mse=0.9,sw=0.1. Terms: {', '.join(TERMS)}.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting: epochs=3, start=awq, start.scale=false, loss.n_projections=64."),
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Windows of text to draw; 128 by default.")] = None,
-    length: Annotated[int | None, typer.Option(min=2, help="Tokens of a window; 2048 by default.")] = None,
+    samples: Samples = None,
+    length: Length = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     precision: Annotated[str, typer.Option(help=f"Of training, one of {', '.join(PRECISIONS)}.")] = PRECISIONS[0],
     scale_dtype: Annotated[str, typer.Option(help="That scales are stored in: float16 or float32.")] = SCALES[0],
-    device: Annotated[str, typer.Option(help="auto takes the first GPU if there is one; or cpu, or gpu.")] = DEVICES[0],
+    device: Device = DEVICES[0],
     threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU; torch's choice by default.")] = None,
 ) -> None:
     """Quantize the model in a folder.
 
     A command that was stopped or killed continues behind the last finished block when it is given again. Finished
     blocks lie beside the output folder, in one whose name ends in .unfinished."""
-    for kind, given, allowed in (
-        ("--precision", precision, PRECISIONS),
-        ("--scale-dtype", scale_dtype, SCALES),
-        ("--device", device, DEVICES),
-    ):
-        if given not in allowed:
-            raise UserError(one_of(kind, given, allowed))
+    _check("--precision", precision, PRECISIONS)
+    _check("--scale-dtype", scale_dtype, SCALES)
+    _check("--device", device, DEVICES)
     values = parse_settings(settings or [])
     of_loss = values.pop(LOSS, {})
     made = method_of(method, values)
@@ -78,10 +78,12 @@ def quantize(
         scale_dtype,  # type: ignore[arg-type]
     )
     check_model_folder(model)
+    from swq.command.calibration import Text
     from swq.command.run import Request, run
 
+    text = None if calibration is None else Text(calibration, samples, length)
     try:
-        said = run(Request(model, out, calibration, samples, length, precision, device, threads), recipe)
+        said = run(Request(model, out, text, precision, device, threads), recipe)
     except KeyboardInterrupt:
         typer.echo("\nstopped; the same command continues behind the last finished block", err=True)
         raise typer.Exit(130) from None
@@ -101,19 +103,35 @@ def export(
     ] = None,
 ) -> None:
     """Write a Hugging Face folder that transformers opens without this project."""
-    if dtype not in (None, *DTYPES):
-        raise UserError(one_of("--dtype", dtype, DTYPES))
+    if dtype is not None:
+        _check("--dtype", dtype, DTYPES)
     from swq.command.show import export as write
 
     typer.echo(write(folder, out, model, dtype, packed))
 
 
 @app.command()
-def inspect(folder: Stored, model: Source = None) -> None:
-    """Show what was done, bits, sizes, and how far each layer's weights moved."""
+def inspect(
+    folder: Stored,
+    model: Source = None,
+    calibration: Calibration = None,
+    samples: Samples = None,
+    length: Length = None,
+    device: Device = DEVICES[0],
+) -> None:
+    """Show what was done, bits and sizes, and how far each layer is from the model's.
+
+    With text or tokens (--calibration) it also measures the error of each block's output on them."""
+    _check("--device", device, DEVICES)
+    from swq.command.calibration import Text
     from swq.command.show import inspect as show
 
-    typer.echo(show(folder, model))
+    typer.echo(show(folder, model, device, None if calibration is None else Text(calibration, samples, length)))
+
+
+def _check(kind: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        raise UserError(one_of(kind, given, allowed))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +19,22 @@ SAMPLES, LENGTH = 128, 2048  # of text, where nothing else is asked for
 KINDS = (".jsonl", ".txt", ".safetensors")
 
 
-def read_calibration(path: Path, model: Path, n_samples: int | None, seq_len: int | None, seed: int) -> Tensor:
+@dataclass(frozen=True)
+class Text:
+    """What a command line says of calibration.
+
+    Attributes:
+        path: a file of text or tokens.
+        samples: windows of text to draw; None for the default.
+        length: tokens of a window; None for the default.
+    """
+
+    path: Path
+    samples: int | None = None
+    length: int | None = None
+
+
+def read_calibration(text: Text, model: Path, seed: int) -> Tensor:
     """Return calibration tokens (N, T) int64.
 
     A .jsonl file has a field "text" in each line, a .txt file is one text. Texts are joined by a blank line, read by
@@ -28,18 +44,19 @@ def read_calibration(path: Path, model: Path, n_samples: int | None, seq_len: in
     Raises:
         UserError: the file cannot be read, holds too little, or tokens that the model does not have.
     """
+    path = text.path
     if not path.is_file():
         raise UserError(f"--calibration: there is no file {path}")
     if path.suffix not in KINDS:
         raise UserError(f"--calibration {path}: the name must end in one of {', '.join(KINDS)}")
     if path.suffix == ".safetensors":
-        if n_samples is not None or seq_len is not None:
+        if text.samples is not None or text.length is not None:
             raise UserError("--samples and --length are for text; a .safetensors file is taken as it is")
         tokens = _stored(path)
     else:
         texts = _lines(path) if path.suffix == ".jsonl" else [_text(path)]
         ids = _tokenized(model, "\n\n".join(texts))
-        tokens = sample_windows(ids, n_samples or SAMPLES, seq_len or LENGTH, seed)
+        tokens = sample_windows(ids, text.samples or SAMPLES, text.length or LENGTH, seed)
     if tokens.numel() == 0 or int(tokens.min()) < 0:
         raise UserError(f"--calibration {path}: it holds no tokens, or negative ones")
     if int(tokens.max()) >= (size := _vocabulary(model)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,8 @@ import torch
 from lightning.fabric import Fabric
 
 from swq.api import quantize
-from swq.command.calibration import read_calibration
+from swq.command.calibration import Text, read_calibration
+from swq.command.device import start_fabric
 from swq.command.folder import check_free, write
 from swq.errors import UserError
 from swq.files import sha256_file, try_lock
@@ -36,9 +35,7 @@ class Request:
     Attributes:
         model: the folder of the model.
         out: the folder to write.
-        calibration: a file of text or tokens; None if none was given.
-        samples: windows of text to draw; None for the default.
-        length: tokens of a window; None for the default.
+        text: calibration; None if none was given.
         precision: of training, as Lightning writes it.
         device: auto, cpu or gpu.
         threads: of the CPU; None leaves it to torch.
@@ -46,9 +43,7 @@ class Request:
 
     model: Path
     out: Path
-    calibration: Path | None = None
-    samples: int | None = None
-    length: int | None = None
+    text: Text | None = None
     precision: str = "32-true"
     device: str = "auto"
     threads: int | None = None
@@ -62,14 +57,11 @@ def run(request: Request, recipe: Recipe) -> str:
     """
     check_free(request.out)
     needed = recipe.method.needs_calibration
-    if needed and request.calibration is None:
+    if needed and request.text is None:
         raise UserError(f"{recipe.method.title} needs calibration text or tokens: give --calibration")
-    fabric = _fabric(request)
+    fabric = start_fabric(request.device, request.precision, request.threads)
     kernels = choose.use(choose.AUTO, fabric.device)
-    tokens = None
-    if needed and request.calibration:
-        sizes = (request.samples, request.length)
-        tokens = read_calibration(request.calibration, request.model, *sizes, recipe.seed)
+    tokens = read_calibration(request.text, request.model, recipe.seed) if needed and request.text else None
     assert recipe.scheme is not None
     with _unfinished(request.out) as place:
         found = quantize(
@@ -111,25 +103,6 @@ def _unfinished(out: Path) -> Iterator[Path]:
                 shutil.rmtree(place)
             raise
         shutil.rmtree(place)
-
-
-def _fabric(request: Request) -> Fabric:
-    """Pin what decides the last bits of a result, and return what owns the device."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on NVIDIA GPUs
-    if request.device == "gpu" and not torch.accelerator.is_available():
-        raise UserError("--device gpu: torch sees no GPU (allowed without one: auto, cpu)")
-    if request.threads:
-        torch.set_num_threads(request.threads)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # as the pipeline
-    torch.set_float32_matmul_precision("highest")
-    for part in ("lightning.fabric", "lightning.pytorch"):  # its hints include one to round float32 to TF32
-        logging.getLogger(part).setLevel(logging.WARNING)
-    on_gpu = request.device != "cpu" and torch.accelerator.is_available()
-    if request.precision == "16-mixed" and not on_gpu:
-        raise UserError("--precision 16-mixed needs a GPU; without one use 32-true or bf16-mixed")
-    accelerator = "gpu" if on_gpu else "cpu"
-    return Fabric(accelerator=accelerator, devices=1, precision=request.precision)  # type: ignore[arg-type]
 
 
 def _machine(fabric: Fabric, kernels: str) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
 
-from swq.api import Quantized, folder_sha256
+from swq.api import Quantized
+from swq.command.calibration import Text
+from swq.command.device import start_fabric
+from swq.command.errors import check_source, output_errors, weight_errors
 from swq.command.folder import QUANTIZED, Stored, check_free, read
-from swq.errors import UserError
-from swq.models.adapter import DecoderModel
-from swq.models.folder import check_model_folder
 
 KIB = 1024
 
@@ -31,16 +31,22 @@ def export(folder: Path, out: Path, model: Path | None, dtype: str | None, packe
     return f"{out}: opens with transformers{needs} ({size(out):,.0f} KiB)"
 
 
-def inspect(folder: Path, model: Path | None) -> str:
-    """Return a page: what was done, a row for each quantized linear, and a row for each trained block.
+def inspect(folder: Path, model: Path | None, device: str, text: Text | None) -> str:
+    """Return a page: what was done, a row for each quantized linear, and a row for each block.
 
-    The error of a linear is ||codes' weights - model's weights|| / ||model's weights||. It is shown where the model is
-    at hand and its method leaves channels as they are.
+    Args:
+        folder: that `swq quantize` wrote.
+        model: the folder of the model, if it was moved.
+        device: where blocks run.
+        text: what errors of outputs are measured on; None measures none.
+
+    Raises:
+        UserError: a folder or the text is not what it should be.
     """
     stored = read(folder, model)
     quantized, artefact = stored.quantized, stored.quantized.artefact
     recipe = quantized.recipe
-    errors, note = _errors(quantized, folder)
+    errors, note = weight_errors(quantized, folder)
     rows = [
         (path, f"{shape[0]} x {shape[1]}", f"{nbytes / KIB:,.1f}", 8 * nbytes / (shape[0] * shape[1]), errors.get(path))
         for path, shape in artefact.shapes.items()
@@ -62,22 +68,8 @@ def inspect(folder: Path, model: Path | None) -> str:
     head = ("linear", "shape", "KiB", "bits", "error, %")
     align = ("left", "left", "right", "right", "right")
     table = tabulate(rows, head, floatfmt=("", "", "", ".3f", ".2f"), missingval="n/a", colalign=align)
-    parts = [tabulate(facts, tablefmt="plain"), table, note, _losses(stored)]
+    parts = [tabulate(facts, tablefmt="plain"), table, note, _blocks(stored, folder, device, text)]
     return "\n\n".join(part for part in parts if part)
-
-
-def check_source(quantized: Quantized, folder: Path) -> None:
-    """Raise unless the model's folder is there and holds what was quantized.
-
-    Raises:
-        UserError: it is not so.
-    """
-    assert quantized.source is not None
-    if not quantized.source.is_dir():
-        raise UserError(f"{folder} was made from {quantized.source}, which is not there: say by --model where it is")
-    check_model_folder(quantized.source)
-    if folder_sha256(quantized.source) != quantized.artefact.model_sha256:
-        raise UserError(f"{quantized.source} is not, or no longer, the model that {folder} was made from")
 
 
 def size(folder: Path) -> float:
@@ -90,33 +82,14 @@ def _nbytes(quantized: Quantized, path: str) -> int:
     return sum(tensors[f"{path}.{part}"].nbytes for part in ("codes", "scale", "zero_point"))
 
 
-def _errors(quantized: Quantized, folder: Path) -> tuple[dict[str, float], str]:
-    """Return each linear's error in %, or none and the reason."""
-    if quantized.recipe.method.needs_pairs:
-        return {}, (
-            f"No errors: {quantized.recipe.method.label} moves scales between layers,"
-            " so codes do not stand for the model's own weights."
-        )
-    try:
-        check_source(quantized, folder)
-    except UserError as error:
-        return {}, f"No errors: {error}."
-    return dict(_by_linear(quantized)), ""
-
-
-@torch.no_grad()
-def _by_linear(quantized: Quantized) -> Iterator[tuple[str, float]]:
-    assert quantized.source is not None
-    model = DecoderModel.open(quantized.source)
-    assert model.weights is not None
-    for path in quantized.artefact.shapes:
-        own = model.weights.tensor(f"{path}.weight", torch.get_default_device()).float()
-        moved = quantized.artefact.weight(path).dequantize() - own
-        yield path, 100 * float(moved.norm() / own.norm())
-
-
-def _losses(stored: Stored) -> str:
-    if not stored.losses:
+def _blocks(stored: Stored, folder: Path, device: str, text: Text | None) -> str:
+    """Return a table of blocks: losses, if they were trained, and errors of outputs, if text is given."""
+    columns: dict[str, list[float]] = {}
+    if stored.losses:
+        columns["loss, first epoch"], columns["loss, last epoch"] = map(list, zip(*stored.losses, strict=True))
+    if text:
+        columns["output error, %"] = list(output_errors(stored.quantized, folder, start_fabric(device), text))
+    if not columns:
         return ""
-    rows = [(index, first, last) for index, (first, last) in enumerate(stored.losses)]
-    return tabulate(rows, ("block", "loss, first epoch", "loss, last epoch"), floatfmt=".4g")
+    rows = zip(count(), *columns.values(), strict=False)
+    return tabulate(rows, ("block", *columns), floatfmt=".4g")

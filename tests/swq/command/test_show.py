@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from swq.checkpoint import Artefact
 from tests.support.console import swq
@@ -64,6 +65,32 @@ def test_inspect_shows_bits_and_errors(made: Path, capsys: pytest.CaptureFixture
         assert float(row[6]) == pytest.approx(error, abs=0.006) and error > 1
     assert f"{artefact.bits_per_weight():.3f}, with scales and zero points" in page
     assert "loss, last epoch" in page and "8 samples of 32 tokens" in page
+
+
+def behind_blocks(model: PreTrainedModel, tokens: Tensor) -> list[Tensor]:
+    seen: list[Tensor] = []
+    hooks = [block.register_forward_hook(lambda _, __, output: seen.append(output)) for block in model.model.layers]
+    with torch.no_grad():
+        model(tokens)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("method", ["omniquant", "awq"])
+def test_inspect_measures_outputs(method: str, made: Path, calibration: Tensor, capsys: Any) -> None:
+    """They are those of plain transformers."""
+    given = ("--calibration", made / "tokens.safetensors", "--device", "cpu")
+    assert swq("inspect", made / method, *given) == 0
+    *_, before, last = (line.split() for line in capsys.readouterr().out.splitlines())
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
+    artefact = Artefact.load(made / method / "quantized.safetensors")
+    states = [behind_blocks(model, calibration)]
+    artefact.apply(model, artefact.model_sha256)
+    states.append(behind_blocks(model, calibration))
+    for row, own, quantized in zip((before, last), *states, strict=True):
+        assert float(row[-1]) == pytest.approx(100 * float((quantized - own).norm() / own.norm()), rel=2e-3)
+    assert [before[0], last[0]] == ["0", "1"] and float(last[-1]) > 1
 
 
 def test_inspect_says_why_there_are_no_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
