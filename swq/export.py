@@ -65,7 +65,7 @@ def write_folder(
 def _save_packed(artefact: Artefact, model: PreTrainedModel, folder: Path) -> None:
     assert artefact.scheme is not None
     kept = {name: value for name, value in model.state_dict().items() if not _quantized(name, artefact)}
-    model.save_pretrained(folder, state_dict=kept | packed_tensors(artefact))
+    model.save_pretrained(folder, state_dict=kept | packed_tensors(artefact, model.dtype))
     linears = (path for path, module in model.named_modules() if isinstance(module, nn.Linear))
     described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     described["quantization_config"] = configuration(
@@ -91,7 +91,7 @@ def card(artefact: Artefact, recipe: Recipe, calibration: str, model: PreTrained
     n_weights = sum(out * inputs for out, inputs in artefact.shapes.values())
     dtype = str(model.dtype).removeprefix("torch.")
     if packed:
-        files = f"packed codes, {recipe.scale_dtype} scales and zero points; everything else in {dtype}"
+        files = f"packed codes, scales and zero points; everything else in {dtype}"
         stored = (
             "stored here as packed codes, in compressed-tensors' format pack-quantized. transformers opens the folder"
             f" where compressed-tensors is installed (tested: {WRITTEN_FOR}; 3 bits need 0.18 or newer), and computes"

@@ -2,11 +2,12 @@
 
 For every quantized linear, by its path in the model, it holds
     <path>.weight_packed       (out, ceil(in * n / 32)) int32: each row's codes, a little-endian stream of n-bit numbers
-    <path>.weight_scale        (out, n_groups), in the dtype of the recipe
+    <path>.weight_scale        (out, n_groups) float32; float16 if the scales and the model's other tensors are
     <path>.weight_zero_point   (ceil(out * n / 32), n_groups) int32: each group's zero points, packed down the rows
     <path>.weight_shape        (2,) int64: out, in
 and the model's config.json says so. Codes and zero points are those of the artefact: that project subtracts 2^(n-1)
-from both when it reads them, and adds it when it writes them. It computes a weight in the dtype of its scale.
+from both when it reads them, and adds it when it writes them. It computes a weight in the dtype of its scale, so
+float16 scales would round the weights of a model in another dtype.
 
 Source: compressed-tensors 0.20.0, compressors/pack_quantized. Up to 0.17.1, 3-bit codes were packed ten to a word.
 """
@@ -43,15 +44,21 @@ def unpack_rows(words: Tensor, n_bits: int, columns: int) -> Tensor:
     return whole[:, :columns]
 
 
-def packed_tensors(artefact: Artefact) -> dict[str, Tensor]:
-    """Return the tensors that take the place of the quantized linears' weights, by name, on the CPU."""
+def packed_tensors(artefact: Artefact, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the tensors that take the place of the quantized linears' weights, by name, on the CPU.
+
+    Args:
+        artefact: the quantized model.
+        dtype: of the model's other tensors.
+    """
     found: dict[str, Tensor] = {}
     for path, shape in artefact.shapes.items():
         weight = artefact.weight(path)
         n_bits = weight.scheme.n_bits
         zero_point = weight.zero_point.squeeze(-1)
         found[f"{path}.weight_packed"] = pack_rows(weight.codes, n_bits)
-        found[f"{path}.weight_scale"] = weight.scale.squeeze(-1).contiguous()
+        exact = weight.scale.dtype if weight.scale.dtype == dtype else torch.float32
+        found[f"{path}.weight_scale"] = weight.scale.squeeze(-1).to(exact).contiguous()
         found[f"{path}.weight_zero_point"] = pack_rows(zero_point.T, n_bits).T.contiguous()
         found[f"{path}.weight_shape"] = torch.tensor(shape, dtype=torch.int64)
     return found

@@ -121,17 +121,19 @@ def _codes_are_exact(folder: Path, found: Quantized) -> None:
         assert torch.equal(scale, weight.scale.squeeze(-1))
 
 
+@pytest.mark.parametrize("scale_dtype", ["float16", "float32"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_float16_scales_round_weights_to_float16(dtype: torch.dtype, fabric: Fabric, tmp_path: Path) -> None:
-    """That is how compressed-tensors computes them."""
+def test_weights_are_those_of_the_plain_folder(
+    dtype: torch.dtype, scale_dtype: str, fabric: Fabric, tmp_path: Path
+) -> None:
     model = tiny_lm("llama")
-    found = swq.quantize(model, None, "w3a16g32", swq.RTN(), fabric=fabric)
-    found.export(tmp_path / "out", model, dtype=dtype, packed=True)
-    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    assert opened.dtype == dtype
-    for path in found.artefact.shapes:
-        weight = found.artefact.weight(path).dequantize()
-        assert torch.equal(opened.get_parameter(f"{path}.weight"), weight.half().to(dtype))
+    found = swq.quantize(model, None, "w3a16g32", swq.RTN(), scale_dtype=scale_dtype, fabric=fabric)
+    for name in ("packed", "plain"):
+        found.export(tmp_path / name, model, dtype=dtype, packed=name == "packed")
+    packed, plain = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("packed", "plain"))
+    assert packed.dtype == dtype
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(packed.state_dict()[name], tensor)
 
 
 def test_the_folder_says_what_it_is(fabric: Fabric, tmp_path: Path) -> None:
@@ -145,7 +147,10 @@ def test_the_folder_says_what_it_is(fabric: Fabric, tmp_path: Path) -> None:
     assert said["config_groups"]["group_0"]["weights"]["strategy"] == "channel"
     assert "quantization_config" not in json.loads((tmp_path / "plain/config.json").read_text())
     card = (tmp_path / "packed/README.md").read_text()
-    assert f"(tested: {WRITTEN_FOR};" in card and "packed codes, float16 scales and zero points" in card
+    assert (
+        f"(tested: {WRITTEN_FOR};" in card
+        and "packed codes, scales and zero points; everything else in float32" in card
+    )
     size = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("packed", "plain")}
     n_weights = sum(out * inputs for out, inputs in found.artefact.shapes.values())
     assert size["plain"] - size["packed"] > 0.8 * n_weights * (4 - found.bits_per_weight / 8)
