@@ -2,10 +2,11 @@
 
 `swq.quantize` is the whole of it in one call. Layers, imports only downwards:
 
+    command       the console command `swq`
     api           one call
-    reconstruct   walks over a model's blocks and trains each one under Lightning
-    checkpoint, pieces
-    methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block
+    export        folders that transformers opens without this project
+    reconstruct   walks over a model's blocks and trains each one under Lightning; beside it packed, a file format
+    methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block; beside it checkpoint, pieces
     losses, models, kernels, tensor_file
     quant, plugins, calibration, perplexity   tensors in, tensors out
 """

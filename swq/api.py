@@ -38,6 +38,7 @@ class Quantized:
         recipe: what was done.
         calibration: on how many tokens, for people; empty where on none.
         source: the folder of the model; None if it was in memory.
+        resumed: how many blocks a killed call had finished.
     """
 
     artefact: Artefact
@@ -45,6 +46,7 @@ class Quantized:
     recipe: Recipe
     calibration: str = ""
     source: Path | None = None
+    resumed: int = 0
 
     @property
     def bits_per_weight(self) -> float:
@@ -65,14 +67,21 @@ class Quantized:
         self.artefact.save(Path(path))
 
     def export(
-        self, folder: Path | str, model: PreTrainedModel | None = None, dtype: torch.dtype | None = None
+        self,
+        folder: Path | str,
+        model: PreTrainedModel | None = None,
+        dtype: torch.dtype | None = None,
+        packed: bool = False,
     ) -> None:
         """Write a transformers folder with the weights that the codes stand for, which opens without this project.
+
+        Packed, it holds the codes themselves and is smaller; opening it takes the package compressed-tensors.
 
         Args:
             folder: must not be there yet, or be empty.
             model: the model that was quantized, if it was in memory; a copy of it is written.
             dtype: of the files; by default that of the model's own.
+            packed: store codes, scales and zero points, in compressed-tensors' format pack-quantized.
 
         Raises:
             UserError: the folder holds something, or the model is neither in a folder nor given.
@@ -85,7 +94,7 @@ class Quantized:
                 whole.to(dtype)  # type: ignore[arg-type]
         else:
             raise UserError("export: the model was in memory; give it as `model`")
-        write_folder(self.artefact, self.recipe, self.calibration, whole, Path(folder), self.source)
+        write_folder(self.artefact, self.recipe, self.calibration, whole, Path(folder), self.source, packed)
 
 
 def quantize(
@@ -146,7 +155,8 @@ def quantize(
     )
     losses = [[step["loss"] for step in block.trace] for block in blocks]
     said = "" if calibration is None else f"{calibration.shape[0]} samples of {calibration.shape[1]} tokens"
-    return Quantized(artefact, losses, recipe, said, None if isinstance(model, PreTrainedModel) else Path(model))
+    source = None if isinstance(model, PreTrainedModel) else Path(model)
+    return Quantized(artefact, losses, recipe, said, source, sum(block.resumed for block in blocks))
 
 
 def _pieces(folder: Path, model_sha256: str, calibration: Tensor | None, *decides: str) -> Pieces:
@@ -169,7 +179,10 @@ def _held(model: PreTrainedModel) -> DecoderModel:
 
 
 def _in_folder(folder: Path) -> tuple[DecoderModel, str]:
-    """Return the model in a folder, and a SHA-256 over its configuration and weights."""
-    model = DecoderModel.open(folder)
+    return DecoderModel.open(folder), folder_sha256(folder)
+
+
+def folder_sha256(folder: Path) -> str:
+    """Return a SHA-256 over the configuration and the weights of the model in a folder."""
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    return model, fingerprint([[file.name, sha256_file(file)] for file in files])
+    return fingerprint([[file.name, sha256_file(file)] for file in files])

@@ -1,29 +1,41 @@
-"""A quantized model as a folder that transformers opens without this project: the weights that its codes stand for."""
+"""A quantized model as a folder that transformers opens without this project.
+
+It holds the weights that codes stand for, or, packed, the codes themselves (swq/packed.py).
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from swq.checkpoint import Artefact
 from swq.errors import UserError
 from swq.files import atomic_folder
+from swq.packed import WRITTEN_FOR, configuration, packed_tensors
 from swq.reconstruct.recipe import Recipe
 
 BESIDE = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "chat_template*")
-CARD = "README.md"
+CARD, CONFIG = "README.md", "config.json"
 
 
 def write_folder(
-    artefact: Artefact, recipe: Recipe, calibration: str, model: PreTrainedModel, out: Path, beside: Path | None
+    artefact: Artefact,
+    recipe: Recipe,
+    calibration: str,
+    model: PreTrainedModel,
+    out: Path,
+    beside: Path | None,
+    packed: bool = False,
 ) -> None:
-    """Write a transformers folder: configuration, dequantized weights, tokenizer and a model card.
+    """Write a transformers folder: configuration, weights, tokenizer and a model card.
 
-    It takes as much disk as the model did: weights are stored as `model` holds them, and codes are not packed.
+    If codes are not packed, it takes as much disk as the model did: weights are stored as `model` holds them.
 
     Args:
         artefact: what is stored of the quantized model.
@@ -32,6 +44,7 @@ def write_folder(
         model: the model that was quantized; its weights are overwritten. Its dtype is that of the files.
         out: the folder; it must not be there yet, or be empty.
         beside: a folder with tokenizer files to copy; None copies none.
+        packed: store codes, scales and zero points in place of the quantized weights.
 
     Raises:
         UserError: the folder holds something.
@@ -40,22 +53,54 @@ def write_folder(
         raise UserError(f"{out} is there already and not empty; nothing in it was changed")
     artefact.apply(model, artefact.model_sha256)
     with atomic_folder(out) as folder:
-        model.save_pretrained(folder)
+        if packed:
+            _save_packed(artefact, model, folder)
+        else:
+            model.save_pretrained(folder)
         for file in _beside(beside):
             shutil.copy2(file, folder / file.name)
-        (folder / CARD).write_text(card(artefact, recipe, calibration, model), encoding="utf-8")
+        (folder / CARD).write_text(card(artefact, recipe, calibration, model, packed), encoding="utf-8")
+
+
+def _save_packed(artefact: Artefact, model: PreTrainedModel, folder: Path) -> None:
+    assert artefact.scheme is not None
+    kept = {name: value for name, value in model.state_dict().items() if not _quantized(name, artefact)}
+    model.save_pretrained(folder, state_dict=kept | packed_tensors(artefact, model.dtype))
+    linears = (path for path, module in model.named_modules() if isinstance(module, nn.Linear))
+    described = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    described["quantization_config"] = configuration(
+        artefact.scheme, (path for path in linears if path not in artefact.shapes)
+    )
+    (folder / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def _quantized(name: str, artefact: Artefact) -> bool:
+    path, _, leaf = name.rpartition(".")
+    return leaf == "weight" and path in artefact.shapes
 
 
 def _beside(folder: Path | None) -> Iterable[Path]:
     return [] if folder is None else sorted({file for pattern in BESIDE for file in folder.glob(pattern)})
 
 
-def card(artefact: Artefact, recipe: Recipe, calibration: str, model: PreTrainedModel) -> str:
+def card(artefact: Artefact, recipe: Recipe, calibration: str, model: PreTrainedModel, packed: bool = False) -> str:
     """Return the model card: what was quantized, how, and what the files hold."""
     name = model.config.name_or_path or type(model).__name__
     name = Path(name).name if Path(name).exists() else name
     loss = recipe.loss and ", ".join(f"{weight:g} {term}" for term, weight in recipe.loss.weights.items())
     n_weights = sum(out * inputs for out, inputs in artefact.shapes.values())
+    dtype = str(model.dtype).removeprefix("torch.")
+    if packed:
+        files = f"packed codes, scales and zero points; everything else in {dtype}"
+        stored = (
+            "stored here as packed codes, in compressed-tensors' format pack-quantized. transformers opens the folder"
+            f" where compressed-tensors is installed (tested: {WRITTEN_FOR}; 3 bits need 0.18 or newer), and computes"
+            " the weights from the codes."
+        )
+    else:
+        files = f"dequantized weights in {dtype}; nothing is packed here"
+        stored = "stored here as the numbers that their codes stand for. So any software that opens the base model"
+        stored += " opens this one."
     rows = {
         "base model": f"{name} ({model.config.model_type})",
         "method": f"{recipe.method.label}: " + ", ".join(f"{k} {v}" for k, v in vars(recipe.method).items()),
@@ -64,13 +109,12 @@ def card(artefact: Artefact, recipe: Recipe, calibration: str, model: PreTrained
         "calibration": calibration or "none",
         "bits per weight": f"{artefact.bits_per_weight() or 0:.3f} where codes, scales and zero points are packed",
         "seed": str(recipe.seed),
-        "these files": f"dequantized weights in {str(model.dtype).removeprefix('torch.')}; nothing is packed here",
+        "these files": files,
     }
     table = "\n".join(f"| {what} | {said} |" for what, said in rows.items())
     return (
         f"# {Path(name).name}, quantized to {recipe.scheme}\n\n"
-        "Weights were rounded by swq, and are stored here as the numbers that their codes"
-        " stand for. So any software that opens the base model opens this one.\n\n"
+        f"Weights were rounded by swq, and are {stored}\n\n"
         f"| | |\n| --- | --- |\n{table}\n"
     )
 

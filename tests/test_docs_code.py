@@ -15,6 +15,7 @@ from bench.__main__ import app
 from bench.config.cell import Cell
 from bench.config.compose import composed
 from bench.config.preset import with_preset
+from swq.command.app import app as console
 from swq.losses import TERMS
 from swq.methods import METHODS
 from tests.support.pages import EVERYTHING, PAGES, README, per_page
@@ -23,17 +24,18 @@ from tests.support.repository import ROOT
 # Commands
 
 BLOCKS = per_page(r"```sh\n(.*?)```", re.MULTILINE | re.DOTALL)
-INLINE = per_page(r"`((?:python -m bench|make |dvc |python benchmarks/)[^`]*)`")
+INLINE = per_page(r"`((?:python -m bench|make |dvc |swq |python benchmarks/)[^`]*)`")
 COMMANDS = sorted(
     {
         (page, command.strip())
         for page, block in BLOCKS + INLINE
-        for line in block.splitlines()
+        for line in re.sub(r"\\\n *", "", block).splitlines()
         for command in line.split(" #")[0].split("&&")
         if command.strip()
     }
 )
 BENCH = typer.main.get_command(app)
+SWQ = typer.main.get_command(console)
 SUITES = {path.stem for path in (ROOT / "conf/suite").glob("*.yaml")}
 
 
@@ -60,6 +62,10 @@ def test_commands_exist(page: str, command: str) -> None:
             assert all(re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) for target in targets)
         case ["python", "-m", "bench", *words]:
             check_bench(words)
+        case ["swq", name, *words]:
+            assert name in SWQ.commands, f"swq has no command {name}"
+            if len(words) > 1 or (words and not words[0].startswith("--")):  # else it is named in a sentence
+                SWQ.commands[name].make_context(name, words)
         case [variable, "python", "-m", "pytest", file]:
             name = variable.partition("=")[0]
             assert name in (ROOT / file).read_text(encoding="utf-8"), f"{file} does not read {name}"

@@ -1,0 +1,1 @@
+"""The console command `swq`: quantize a model, export it, look at it."""

@@ -1,0 +1,123 @@
+"""Calibration tokens from a file: text, or tokens as they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from swq.calibration import sample_windows
+from swq.errors import UserError
+from swq.models.folder import reason
+from swq.tensor_file import read_tensors
+
+SAMPLES, LENGTH = 128, 2048  # of text, where nothing else is asked for
+KINDS = (".jsonl", ".txt", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a command line says of calibration.
+
+    Attributes:
+        path: a file of text or tokens.
+        samples: windows of text to draw; None for the default.
+        length: tokens of a window; None for the default.
+    """
+
+    path: Path
+    samples: int | None = None
+    length: int | None = None
+
+
+def read_calibration(text: Text, model: Path, seed: int) -> Tensor:
+    """Return calibration tokens (N, T) int64.
+
+    A .jsonl file has a field "text" in each line, a .txt file is one text. Texts are joined by a blank line, read by
+    the tokenizer in the model's folder, and cut into windows; N of them are drawn by the seed. A .safetensors file
+    holds the tokens, and they are taken as they are.
+
+    Raises:
+        UserError: the file cannot be read, holds too little, or tokens that the model does not have.
+    """
+    path = text.path
+    if not path.is_file():
+        raise UserError(f"--calibration: there is no file {path}")
+    if path.suffix not in KINDS:
+        raise UserError(f"--calibration {path}: the name must end in one of {', '.join(KINDS)}")
+    if path.suffix == ".safetensors":
+        if text.samples is not None or text.length is not None:
+            raise UserError("--samples and --length are for text; a .safetensors file is taken as it is")
+        tokens = _stored(path)
+    else:
+        texts = _lines(path) if path.suffix == ".jsonl" else [_text(path)]
+        ids = _tokenized(model, "\n\n".join(texts))
+        tokens = sample_windows(ids, text.samples or SAMPLES, text.length or LENGTH, seed)
+    if tokens.numel() == 0 or int(tokens.min()) < 0:
+        raise UserError(f"--calibration {path}: it holds no tokens, or negative ones")
+    if int(tokens.max()) >= (size := _vocabulary(model)):
+        raise UserError(f"--calibration {path}: token {int(tokens.max())} is none of the model's {size}")
+    return tokens
+
+
+def _stored(path: Path) -> Tensor:
+    try:
+        with safe_open(path, framework="pt") as handle:
+            ours = "swq" in (handle.metadata() or {})
+            tensors = {} if ours else {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"--calibration {path} is no safetensors file: {reason(error)}") from error
+    if ours:
+        tensors, _ = read_tensors(path)  # checks that it is not damaged
+    found = tensors.get("tokens", next(iter(tensors.values())) if len(tensors) == 1 else None)
+    if found is None:
+        raise UserError(f"--calibration {path}: it holds {len(tensors)} tensors, and none is called tokens")
+    if found.dtype != torch.int64 or found.dim() != 2:
+        given = f"{found.dtype} {tuple(found.shape)}"
+        raise UserError(f"--calibration {path}: tokens must be torch.int64 of shape (samples, tokens), not {given}")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--calibration {path} is not UTF-8 at byte {error.start}") from error
+
+
+def _lines(path: Path) -> list[str]:
+    texts = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):  # splitlines() would cut inside a text, too
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line)["text"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f'--calibration {path}, line {number}: it is not JSON with a field "text"') from error
+        if not isinstance(text, str):
+            raise UserError(f'--calibration {path}, line {number}: "text" is not text')
+        texts.append(text)
+    return texts
+
+
+def _tokenized(model: Path, text: str) -> Tensor:
+    """Return (L,) int64, with the tokenizer's own start token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the tokenizer in {model} cannot be read: {reason(error)}") from error
+    ids = tokenizer(text, verbose=False)["input_ids"]  # longer than the model's context, on purpose
+    return torch.tensor(ids, dtype=torch.int64)
+
+
+def _vocabulary(model: Path) -> int:
+    from transformers import AutoConfig
+
+    size: int = AutoConfig.from_pretrained(model, local_files_only=True).get_text_config().vocab_size
+    return size
