@@ -10,13 +10,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from swq.errors import UserError, one_of
-from swq.losses import TERMS, Loss
+from swq.losses import Loss, terms
 from swq.methods import METHODS
 from swq.methods.base import Method, RangeMethod
+from swq.methods.plugin import plugin_methods
 
 LOSS, START, NAME = "loss", "start", "name"
-QUANTIZING = {name: kind for name, kind in METHODS.items() if kind.needs_scheme}
-STARTS = {name: kind for name, kind in METHODS.items() if issubclass(kind, RangeMethod)}
+QUANTIZING = [name for name, kind in METHODS.items() if kind.needs_scheme]
 WEIGHTS = {"omniquant": {"mse": 1.0}, "tesseraq": {"l2": 1.0}}  # of the methods' own authors
 PLAIN = {"int": "must be a whole number", "float": "must be a number", "bool": "must be true or false"}
 
@@ -49,12 +49,18 @@ def parse_settings(given: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def method_of(name: str, settings: Mapping[str, Any], allowed: Mapping[str, type[Method]] = QUANTIZING) -> Method:
+def method_of(name: str, settings: Mapping[str, Any], kind: type[Any] = Method) -> Method:
     """Return a method of this name with these settings; a setting that is a method is a mapping with a `name`.
+
+    Args:
+        name: of a method of this project, or of a plug-in.
+        settings: of it.
+        kind: what it must be.
 
     Raises:
         UserError: a name or a value is wrong.
     """
+    allowed = _allowed(kind)
     if name not in allowed:
         raise UserError(one_of("method", name, allowed))
     known = [field.name for field in fields(allowed[name])]  # type: ignore[arg-type]
@@ -62,11 +68,16 @@ def method_of(name: str, settings: Mapping[str, Any], allowed: Mapping[str, type
     values = dict(settings)
     if isinstance(start := values.get(START), Mapping):
         if NAME not in start:
-            raise UserError(f"--set start: name the method too, such as start=awq (allowed: {', '.join(STARTS)})")
+            raise UserError(f"--set start: name the method too, such as start=awq (allowed: {', '.join(_allowed(RangeMethod))})")
         inner = {key: value for key, value in start.items() if key != NAME}
-        values[START] = method_of(str(start[NAME]), inner, STARTS)
+        values[START] = method_of(str(start[NAME]), inner, RangeMethod)
     made: Method = _built(allowed[name], values, name)
     return made
+
+
+def _allowed(kind: type[Any]) -> dict[str, type[Method]]:
+    known = METHODS | plugin_methods()
+    return {name: made for name, made in known.items() if made.needs_scheme and issubclass(made, kind)}
 
 
 def loss_of(text: str | None, settings: Mapping[str, Any], method: Method) -> Loss | None:
@@ -93,8 +104,8 @@ def _weights(text: str) -> dict[str, float]:
         term, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise UserError(f"--loss {text!r} is not of the form TERM=WEIGHT,..., e.g. mse=0.9,sw=0.1")
-        if term not in TERMS:
-            raise UserError(f"--loss: {one_of('loss term', term, TERMS)}")
+        if term not in terms():
+            raise UserError(f"--loss: {one_of('loss term', term, terms())}")
         if term in weights:
             raise UserError(f"--loss: {term} is given twice")
         try:
