@@ -68,7 +68,8 @@ def method_of(name: str, settings: Mapping[str, Any], kind: type[Any] = Method) 
     values = dict(settings)
     if isinstance(start := values.get(START), Mapping):
         if NAME not in start:
-            raise UserError(f"--set start: name the method too, such as start=awq (allowed: {', '.join(_allowed(RangeMethod))})")
+            starts = ", ".join(_allowed(RangeMethod))
+            raise UserError(f"--set start: name the method too, such as start=awq (allowed: {starts})")
         inner = {key: value for key, value in start.items() if key != NAME}
         values[START] = method_of(str(start[NAME]), inner, RangeMethod)
     made: Method = _built(allowed[name], values, name)
