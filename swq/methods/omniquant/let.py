@@ -17,11 +17,10 @@ from swq.errors import UserError
 from swq.methods.quantizer import BlockContext, Layout
 from swq.methods.transfer import block_tensors, can_shift, hand_over, layout_of
 from swq.models.family import ScalePair
-from swq.quant.moments import Moments
+from swq.quant.moments import ALL_TOKENS, Moments
 
 SMALLEST = 1e-5  # lower bound of the magnitudes that initialise a scale
 NEAREST_TO_ZERO = 1e-2  # a learned scale stays this far from 0
-ALL_TOKENS = 2**31
 
 
 class LearnableTransform(nn.Module):

@@ -17,6 +17,7 @@ from swq.errors import UserError
 from swq.losses import Loss
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
+from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.omniquant.let import LearnableTransform
 from swq.methods.quantizer import BlockContext
@@ -38,6 +39,8 @@ FAST = TesseraQ((0.5, 0.1), iterations=2, batch_size=2, lr=0.02, start=AWQ())
 WITHOUT_PAIRS = {
     "rtn": RTN(),
     "clips": AWQ(scale=False),
+    "gptq": GPTQ(),
+    "gptq, large inputs first": GPTQ(act_order=True, true_sequential=False),
     "omniquant": OmniQuant(epochs=1),
     "tesseraq": TesseraQ((0.5, 0.1), iterations=2, batch_size=2, start=OmniQuant(epochs=1, aug_loss=True)),
 }
