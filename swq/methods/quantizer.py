@@ -49,6 +49,7 @@ class BlockContext:
         not_clipped: the linears whose ranges a search must not clip.
         pairs: which tensors of the block can pass a per-channel scale on to the linears that read them.
         moments: computed on demand; only for methods that use calibration tokens.
+        query_key: the linears of queries and of keys, if the model has them apart.
     """
 
     block: nn.Module
@@ -58,6 +59,7 @@ class BlockContext:
     not_clipped: tuple[str, ...]
     pairs: tuple[ScalePair, ...]
     moments: MomentsOf
+    query_key: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

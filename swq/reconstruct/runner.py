@@ -162,6 +162,7 @@ class _Walk:
             not_clipped=self.model.family.not_clipped,
             pairs=self.model.scale_pairs(index),
             moments=moments,
+            query_key=self.model.family.query_key,
         )
 
 

@@ -98,6 +98,11 @@ def test_stored_is_what_was_trained(fabric: Fabric, name: str, method: str) -> N
     check_method(fabric, name, METHODS[method])
 
 
+@pytest.mark.parametrize("name", ["llama", "opt"])
+def test_a_scale_between_queries_and_keys_is_stored(fabric: Fabric, name: str) -> None:
+    check_method(fabric, name, OmniQuant(epochs=1, let=True, let_lr=0.05, let_query_key=True))
+
+
 @pytest.mark.parametrize("method", WITHOUT_PAIRS)
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_unknown_family_works_where_no_pairs_are_needed(fabric: Fabric, name: str, method: str) -> None:
