@@ -6,7 +6,7 @@
     api           one call
     export        folders that transformers opens without this project
     reconstruct   walks over a model's blocks and trains each one under Lightning; beside it packed, a file format
-    methods       RTN, AWQ, OmniQuant, TesseraQ: what is searched or learned per block; beside it checkpoint, pieces
+    methods       RTN, AWQ, GPTQ, OmniQuant, TesseraQ: what is found per block; beside it checkpoint, pieces
     losses, models, kernels, tensor_file
     quant, plugins, calibration, perplexity   tensors in, tensors out
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from swq.api import Quantized, quantize
     from swq.losses import Loss
     from swq.methods.awq import AWQ
+    from swq.methods.gptq import GPTQ
     from swq.methods.omniquant import OmniQuant
     from swq.methods.rtn import RTN
     from swq.methods.tesseraq import TesseraQ
@@ -35,10 +36,11 @@ _FOUND_IN = {
     "Scheme": "swq.quant.scheme",
     "RTN": "swq.methods.rtn",
     "AWQ": "swq.methods.awq",
+    "GPTQ": "swq.methods.gptq",
     "OmniQuant": "swq.methods.omniquant",
     "TesseraQ": "swq.methods.tesseraq",
 }
-__all__ = ["AWQ", "RTN", "Loss", "OmniQuant", "Quantized", "Scheme", "TesseraQ", "quantize"]
+__all__ = ["AWQ", "GPTQ", "RTN", "Loss", "OmniQuant", "Quantized", "Scheme", "TesseraQ", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,9 +35,10 @@ def reconstruct_device_bytes(shapes: Shapes, work: Work) -> float:
 
 def search_bytes(shapes: Shapes, work: Work) -> float:
     """Bytes of a search, and of rounding what it found: what is rounded and its codes, 4 temporary tensors as large as
-    the largest linear, moments, and a sample's activations."""
-    found = FOUND_BYTES * shapes.quantized + 4 * FLOAT * shapes.largest + moment_bytes(shapes, work)
-    return found + (batch_bytes(shapes, work, samples=1) if work.search else 0)
+    the largest linear, moments, and a sample's activations. GPTQ rounds so too."""
+    found = FOUND_BYTES * shapes.quantized + 4 * FLOAT * shapes.largest
+    moments = moment_bytes(shapes, work) + solve_bytes(shapes, work)
+    return found + moments + (batch_bytes(shapes, work, samples=1) if work.search or work.solve else 0)
 
 
 def train_bytes(shapes: Shapes, work: Work) -> float:
@@ -70,6 +71,15 @@ def moment_bytes(shapes: Shapes, work: Work) -> float:
         return 0
     sizes = [linear.inputs * linear.group(work.search.moments_group) for linear in shapes.linears]
     return FLOAT * (sum(sizes) + 3 * max(sizes))
+
+
+def solve_bytes(shapes: Shapes, work: Work) -> float:
+    """Bytes of GPTQ's moments, in x in floats: of one linear, or of all where they are gathered at once; and of what
+    the largest is inverted with, five times as many float64."""
+    if work.solve is None:
+        return 0
+    sizes = [linear.inputs**2 for linear in shapes.linears]
+    return FLOAT * ((max(sizes) if work.solve.sequential else sum(sizes)) + 10 * max(sizes))
 
 
 def score_device_bytes(shapes: Shapes, seq_len: int, batch_tokens: int, element: int) -> float:

@@ -16,6 +16,7 @@ FLOAT = 4  # bytes of a float32
 STORED = 2  # bytes of a checkpoint's parameter
 CASTS = 3  # more passes under autocast: weights to half precision (1 read, 1/2 written), their gradients back
 MOMENT_PASSES = 10  # reads and writes of a linear's second moments to add those of one more sample
+COLUMN_KERNELS = 16  # that GPTQ starts for a column, each over one column of a weight or a few
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Rates:
         reread: bytes/s at which blocks that do not fit the card are read again while scoring. Their files are cached in
             host memory.
         capacity: bytes of the card's memory.
+        launch: seconds that the host takes to start a kernel, where it does too little for more.
         startup: seconds that a stage takes before anything is computed: imports, opening and hashing files.
     """
 
@@ -43,6 +45,7 @@ class Rates:
     normals: float = 1e8
     reread: float = 5e9
     capacity: float = 80 * 2**30
+    launch: float = 10e-6
     startup: float = 30.0
 
     def products(self, half: bool) -> float:
@@ -114,16 +117,36 @@ def search_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
     return flops / rates.single + moved / rates.memory
 
 
+def solve_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
+    """Seconds of GPTQ in one block, for linears (out, in). At most: linears that read the same input share the work.
+
+    Moments: where linears take turns, a pass each; 2 in^2 FLOPs a token, and 10 passes over in^2 floats a sample. The
+    inverse's factor: 4/3 in^3. Updates: out in^2. And the start of 16 kernels a column.
+    """
+    if work.solve is None:
+        return 0.0
+    flops, moved, columns = 0.0, 0.0, 0
+    for linear in shapes.linears:
+        flops += work.samples * work.tokens * 2 * linear.inputs**2 + 4 / 3 * linear.inputs**3
+        flops += linear.weights * linear.inputs
+        moved += work.samples * MOMENT_PASSES * FLOAT * linear.inputs**2
+        columns += linear.inputs
+    passes = len(shapes.linears) * work.solve.sequential
+    started = columns * COLUMN_KERNELS * rates.launch
+    return passes * pass_seconds(shapes, work, rates) + flops / rates.single + moved / rates.memory + started
+
+
 def reconstruct_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
     """Seconds of the stage: start-up, the checkpoint read once, and L blocks: the full-precision and the quantized
-    path, a pass for the second target and one for moments, search, and training."""
+    path, a pass for the second target and one for moments, search, GPTQ, and training."""
     if not work.bits:
         return rates.startup
     seconds = rates.startup + STORED * shapes.parameters / rates.disk
     if work.calibrated:
         second = any(phase.targets > 1 for phase in work.phases)
         block = (2 + second + work.moments) * pass_seconds(shapes, work, rates)
-        block += search_seconds(shapes, work, rates) + training_seconds(shapes, work, rates)
+        block += search_seconds(shapes, work, rates) + solve_seconds(shapes, work, rates)
+        block += training_seconds(shapes, work, rates)
         seconds += shapes.blocks * block
     return seconds
 

@@ -8,6 +8,7 @@ from bench.config.cell import Cell
 from bench.config.sections import Calibration
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
+from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.tesseraq import TesseraQ
 
@@ -52,6 +53,13 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Solve:
+    """GPTQ's rounding: whether linears take turns, each with a pass for the moments of its inputs."""
+
+    sequential: bool
+
+
+@dataclass(frozen=True)
 class Work:
     """The work of a cell per block.
 
@@ -62,7 +70,8 @@ class Work:
         half: products in half precision.
         phases: the phases of training, in order.
         search: the search before training.
-        moments: whether a separate pass gathers moments of the inputs, for the search or for LET.
+        solve: GPTQ's rounding column by column.
+        moments: whether a separate pass gathers moments of the inputs of all linears, for the search, LET or GPTQ.
         directions: K; 0 without a sliced-Wasserstein term.
         pooled: tokens that it pools into one sample.
         bits: per code; 0 where nothing is quantized.
@@ -78,6 +87,7 @@ class Work:
     half: bool = False
     phases: tuple[Phase, ...] = ()
     search: Search | None = None
+    solve: Solve | None = None
     moments: bool = False
     directions: int = 0
     pooled: int = 1
@@ -96,6 +106,7 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
     search = None
     if isinstance(first, AWQ) and scheme:
         search = Search(first.scale, first.clip, None if first.scale else scheme.group_size)
+    solve = Solve(method.true_sequential) if isinstance(method, GPTQ) else None
     return Work(
         samples=calibration.n_samples,
         tokens=calibration.seq_len,
@@ -103,7 +114,8 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
         half=half,
         phases=phases(method, calibration.n_samples),
         search=search,
-        moments=search is not None or let,
+        solve=solve,
+        moments=search is not None or let or (solve is not None and not solve.sequential),
         directions=loss.n_projections if loss and (cell.has_sw or cell.has_placebo) else 0,
         pooled=loss.sw_block_size if loss else 1,
         bits=scheme.n_bits if scheme else 0,

@@ -30,6 +30,7 @@ TESSERAQ = {"name": "tesseraq", "thresholds": [0.5, 0.1], "iterations": 3}
 METHODS: dict[str, dict[str, Any]] = {
     "RTN": {"method": {"name": "rtn"}},
     "AWQ": {"method": {"name": "awq"}},
+    "GPTQ": {"method": {"name": "gptq"}},
     "OmniQuant": {"method": {"name": "omniquant", "epochs": 1}, "loss": MSE},
     "OmniQuant + SW": {"method": {"name": "omniquant", "epochs": 1}, "loss": HYBRID},
     "OmniQuant + normalised SW, second target": {

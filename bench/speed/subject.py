@@ -160,6 +160,8 @@ class Subject:
             scale_dtype=torch.float16,
             not_clipped=self._model.family.not_clipped,
             pairs=self._model.scale_pairs(0),
-            moments=lambda names, group_size, n_tokens: self._paths.moments(0, names, group_size, n_tokens),
+            moments=lambda names, group_size, n_tokens, tensors=None: self._paths.moments(
+                0, names, group_size, n_tokens, tensors
+            ),
         )
         return case.method(steps).quantizer(context)

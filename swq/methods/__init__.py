@@ -3,6 +3,7 @@
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
 from swq.methods.fp import FullPrecision
+from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
@@ -12,6 +13,7 @@ METHODS: dict[str, type[Method]] = {
     "fp": FullPrecision,
     "rtn": RTN,
     "awq": AWQ,
+    "gptq": GPTQ,
     "omniquant": OmniQuant,
     "tesseraq": TesseraQ,
 }

@@ -6,8 +6,9 @@ The walk over blocks (`swq.reconstruct`) does the rest: activations, losses, opt
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,22 @@ from swq.models.family import ScalePair
 from swq.quant.affine import QuantizedWeight, quantize_weight
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
+
+
+class MomentsOf(Protocol):
+    """Runs a block on the quantized path's input and returns the moments of its linears' inputs."""
+
+    def __call__(
+        self, names: Iterable[str], group_size: int | None, n_tokens: int, tensors: dict[str, Tensor] | None = None
+    ) -> dict[str, Moments]:
+        """Return the moments of linears by name, as `ActivationPaths.moments` does.
+
+        Args:
+            names: paths inside the block.
+            group_size: input channels per group; None takes all as one group.
+            n_tokens: of each sample.
+            tensors: stand in for the block's own, by their name in its state dict; None runs the full-precision block.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,9 +48,8 @@ class BlockContext:
         scale_dtype: the dtype that scales are stored in.
         not_clipped: the linears whose ranges a search must not clip.
         pairs: which tensors of the block can pass a per-channel scale on to the linears that read them.
-        moments: given names of linears, a group size and a number of tokens per sample, returns the moments of each
-            linear's input when the full-precision block runs on the quantized path's input. Computed on demand; only
-            for methods that use calibration tokens.
+        moments: computed on demand; only for methods that use calibration tokens.
+        query_key: the linears of queries and of keys, if the model has them apart.
     """
 
     block: nn.Module
@@ -42,7 +58,8 @@ class BlockContext:
     scale_dtype: torch.dtype
     not_clipped: tuple[str, ...]
     pairs: tuple[ScalePair, ...]
-    moments: Callable[[Iterable[str], int | None, int], dict[str, Moments]]
+    moments: MomentsOf
+    query_key: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class DecoderModel:
         if not self.scale_pairs(0):
             raise UserError(
                 f"{method} moves scales between norms and linears, but no scale pairs are known for model_type"
-                f" {self.model.config.model_type!r}: {HOW_TO}. These work without: RTN, awq with scale: false,"
+                f" {self.model.config.model_type!r}: {HOW_TO}. These work without: RTN, gptq, awq with scale: false,"
                 " omniquant without let, and tesseraq from any of them"
             )
 

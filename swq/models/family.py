@@ -38,6 +38,7 @@ class Family:
             several heads share values) is left out there.
         not_clipped: linears whose ranges a search must not clip: queries and keys are multiplied with each other, so
             their errors do not simply add up.
+        query_key: the linears of queries and of keys, where they are apart.
     """
 
     model_types: tuple[str, ...]
@@ -45,3 +46,4 @@ class Family:
     linears: tuple[str, ...]
     pairs: tuple[ScalePair, ...] = ()
     not_clipped: tuple[str, ...] = ()
+    query_key: tuple[str, str] | None = None

@@ -24,4 +24,5 @@ LLAMA = Family(
         ScalePair("mlp.up_proj", ("mlp.down_proj",), let=False),
     ),
     not_clipped=("self_attn.q_proj", "self_attn.k_proj"),
+    query_key=("self_attn.q_proj", "self_attn.k_proj"),
 )

@@ -25,4 +25,5 @@ OPT = Family(
         ScalePair("fc1", ("fc2",), let=False, only_if=("activation_function", "relu")),
     ),
     not_clipped=("self_attn.q_proj", "self_attn.k_proj"),
+    query_key=("self_attn.q_proj", "self_attn.k_proj"),
 )

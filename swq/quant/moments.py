@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+ALL_TOKENS = 2**31  # of each sample; more than there are
+
 
 @dataclass(frozen=True)
 class Moments:

@@ -125,16 +125,22 @@ class ActivationPaths:
         fp_output, self._spare = self._run(index, {}, self.fp_hidden, self._spare), None
         return BlockData(self.quant_hidden, fp_output, self._run(index, {}, self.quant_hidden) if with_aug else None)
 
-    def moments(self, index: int, names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
-        """Return the moments of the inputs of linears of block `index`.
-
-        The full-precision block runs on the quantized path's input.
+    def moments(
+        self,
+        index: int,
+        names: Iterable[str],
+        group_size: int | None,
+        n_tokens: int,
+        tensors: dict[str, Tensor] | None = None,
+    ) -> dict[str, Moments]:
+        """Return the moments of the inputs of linears of block `index`, which runs on the quantized path's input.
 
         Args:
             index: the block; the paths must be at its input.
             names: the linears' paths inside it.
             group_size: input channels per group; None takes all as one group.
             n_tokens: samples at least twice as long are subsampled: every (T // n_tokens)-th token is taken.
+            tensors: used in place of the block's own; None runs the full-precision block.
         """
         stride = max(1, self.quant_hidden.shape[1] // n_tokens)
         gathered: dict[str, Moments] = {}
@@ -149,7 +155,7 @@ class ActivationPaths:
                 linear = self.blocks[index].get_submodule(name)
                 handle = linear.register_forward_pre_hook(lambda _, arguments, name=name: note(name, arguments))
                 hooks.callback(handle.remove)
-            for _ in self._outputs(index, {}, self.quant_hidden):
+            for _ in self._outputs(index, tensors or {}, self.quant_hidden):
                 pass
         return gathered
 

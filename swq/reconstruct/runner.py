@@ -147,9 +147,11 @@ class _Walk:
         return train_block(self.fabric, module, data, self.recipe.seed, name, epochs, self.on_step, rate)
 
     def _context(self, index: int) -> BlockContext:
-        def moments(names: Iterable[str], group_size: int | None, n_tokens: int) -> dict[str, Moments]:
+        def moments(
+            names: Iterable[str], group_size: int | None, n_tokens: int, tensors: dict[str, Tensor] | None = None
+        ) -> dict[str, Moments]:
             assert self.paths is not None, "a method that asks for moments says needs_calibration"
-            return self.paths.moments(index, names, group_size, n_tokens)
+            return self.paths.moments(index, names, group_size, n_tokens, tensors)
 
         assert self.recipe.scheme is not None
         return BlockContext(
@@ -160,6 +162,7 @@ class _Walk:
             not_clipped=self.model.family.not_clipped,
             pairs=self.model.scale_pairs(index),
             moments=moments,
+            query_key=self.model.family.query_key,
         )
 
 

@@ -1,6 +1,7 @@
 """The recorded OmniQuant run with LET and shift on OPT, replayed from its recorded start.
 
-The recording also learns a scale between queries and keys. Ours has none: if it mattered, losses and codes would tell.
+The recording also learns a scale between queries and keys. This replay does not: OPT rotates no positions into them, so
+the scale cancels. If it mattered, losses and codes would tell.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from swq.losses import Loss
 from swq.methods import METHODS
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
+from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
@@ -35,7 +36,7 @@ TRAINED: dict[str, Method] = {
     "tesseraq from AWQ": TesseraQ((0.5,), iterations=1, start=AWQ(scale=False)),
     "tesseraq from OmniQuant": TesseraQ((0.5,), iterations=1, start=OmniQuant(1)),
 }
-FOUND: dict[str, Method] = {"rtn": RTN(), "awq's ranges": AWQ(scale=False)}
+FOUND: dict[str, Method] = {"rtn": RTN(), "awq's ranges": AWQ(scale=False), "gptq": GPTQ()}
 BOTH_FAMILIES = ["llama-grouped", "opt"]
 
 

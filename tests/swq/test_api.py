@@ -29,6 +29,7 @@ LOSS = {"mse": 0.9, "sw": 0.1}
 METHODS: dict[str, tuple[Any, dict[str, float] | None]] = {
     "rtn": (swq.RTN(), None),
     "awq": (swq.AWQ(), None),
+    "gptq": (swq.GPTQ(), None),
     "omniquant": (swq.OmniQuant(epochs=1), LOSS),
     "tesseraq": (swq.TesseraQ((0.5,), iterations=2), {"l2": 0.9, "sw": 0.1}),
 }

@@ -30,6 +30,8 @@ class OmniQuant(RangeMethod):
         let_lr: learning rate of the scales and shifts of LET.
         let_shift: learn shifts too, where the model has biases. The authors do not for weight-only quantization; the SW
             authors' fork does.
+        let_query_key: learn a scale between queries and keys too, as the authors' code does. Where positions are
+            rotated into both (LLaMA), it changes what the block computes. Where they are not (OPT), it changes nothing.
         let_alpha: SmoothQuant's migration strength, for the initial scales: max|x|^alpha / max|W|^(1 - alpha).
     """
 
@@ -41,6 +43,7 @@ class OmniQuant(RangeMethod):
     let_lr: float = 5e-3
     let_shift: bool = False
     let_alpha: float = 0.5
+    let_query_key: bool = False
 
     title = "OmniQuant"
     needs_calibration = True
@@ -55,10 +58,13 @@ class OmniQuant(RangeMethod):
             raise UserError("omniquant: let_lr must be above 0 and finite, let_alpha from 0 to 1")
         if self.let_shift and not self.let:
             raise UserError("omniquant: let_shift needs let, which is off")
+        if self.let_query_key and not self.let:
+            raise UserError("omniquant: let_query_key needs let, which is off")
 
     @property
     def label(self) -> str:
-        parts = [*(["LET"] if self.let else []), *(["shift"] if self.let_shift else [])]
+        named = (("LET", self.let), ("shift", self.let_shift), ("queries and keys", self.let_query_key))
+        parts = [name for name, chosen in named if chosen]
         return f"{self.title} ({', '.join(parts)})" if parts else self.title
 
     @property

@@ -40,6 +40,10 @@ class LearnableClipping(nn.Module):
         return wmin * self.low_factor.sigmoid(), wmax * self.up_factor.sigmoid()
 
 
+def _transform(settings: OmniQuant, block: BlockContext) -> LearnableTransform:
+    return LearnableTransform(block, settings.let_alpha, settings.let_shift, settings.let_query_key)
+
+
 class OmniQuantBlock(RangeQuantizer):
     """The clipping factors of every linear of a block, and its transformation if there is one."""
 
@@ -53,7 +57,7 @@ class OmniQuantBlock(RangeQuantizer):
         for name, weight in self.plain.weights.items():
             self.plain.ranges[name] = weight_range(self.scheme.group(weight))
         self.clippings = nn.ModuleList(LearnableClipping(self.scheme.group(w)) for w in self.plain.weights.values())
-        self.transform = LearnableTransform(block, settings.let_alpha, settings.let_shift) if settings.let else None
+        self.transform = _transform(settings, block) if settings.let else None
 
     def layout(self) -> Layout:
         layout = self.transform.layout() if self.transform else self.plain

@@ -3,9 +3,11 @@
 Without rounding, the transformed block computes the same as before. Training finds the transformation under which
 rounding hurts least.
 
-Source: Shao et al., OmniQuant (arXiv 2308.13137), section 3.3. Its scale between queries and keys is left out. In
-weight-only quantization it scales whole rows of both weights, and their ranges with them; the codes stay the same, so
-there is nothing to learn.
+Source: Shao et al., OmniQuant (arXiv 2308.13137), section 3.3. Its scale between queries and keys is an option, off by
+default. It scales whole rows of both weights, and their ranges with them, so by itself it changes no code. Where
+positions are added to the hidden states (OPT), it cancels, and there is nothing to learn. Where they are rotated into
+queries and keys (LLaMA), each rotation mixes two channels with scales of their own. The transformed block then computes
+something else even without rounding, and training finds scales other than 1.
 """
 
 from __future__ import annotations
@@ -16,12 +18,10 @@ from torch import Tensor, nn
 from swq.errors import UserError
 from swq.methods.quantizer import BlockContext, Layout
 from swq.methods.transfer import block_tensors, can_shift, hand_over, layout_of
-from swq.models.family import ScalePair
-from swq.quant.moments import Moments
+from swq.quant.moments import ALL_TOKENS, Moments
 
 SMALLEST = 1e-5  # lower bound of the magnitudes that initialise a scale
 NEAREST_TO_ZERO = 1e-2  # a learned scale stays this far from 0
-ALL_TOKENS = 2**31
 
 
 class LearnableTransform(nn.Module):
@@ -31,12 +31,14 @@ class LearnableTransform(nn.Module):
         block: what is transformed.
         alpha: SmoothQuant's migration strength for the initial scales, 0 to 1.
         with_shift: learn shifts, where source and readers have biases.
+        with_query_key: learn a scale that queries are divided by and keys are multiplied by.
 
     Raises:
-        UserError: shifts are asked for and no pair has the biases for one.
+        UserError: shifts are asked for and no pair has the biases for one, or a scale between queries and keys is, and
+            these are not apart or not equally wide.
     """
 
-    def __init__(self, block: BlockContext, alpha: float, with_shift: bool) -> None:
+    def __init__(self, block: BlockContext, alpha: float, with_shift: bool, with_query_key: bool = False) -> None:
         super().__init__()
         self.pairs = tuple(pair for pair in block.pairs if pair.let)
         self.tensors = block_tensors(block.block)
@@ -49,16 +51,22 @@ class LearnableTransform(nn.Module):
         self.shifts = nn.ParameterDict()
         for pair in self.pairs:
             inputs, weights = moments[pair.readers[0]], [self.tensors[f"{reader}.weight"] for reader in pair.readers]
-            self.scales[_key(pair)] = nn.Parameter(initial_scale(inputs, weights, alpha))
+            self.scales[_key(pair.source)] = nn.Parameter(initial_scale(inputs, weights, alpha))
             if pair in shifted:
-                self.shifts[_key(pair)] = nn.Parameter((inputs.lowest + inputs.highest) / 2)
+                self.shifts[_key(pair.source)] = nn.Parameter((inputs.lowest + inputs.highest) / 2)
+        self.query_key = _query_key(block) if with_query_key else None
+        if self.query_key:
+            query = self.query_key[0]
+            self.scales[_key(query)] = nn.Parameter(torch.ones_like(self.tensors[f"{query}.weight"][:, 0]))
 
     def layout(self) -> Layout:
         """Return the transformed block. The caller computes the ranges of its transformed weights."""
         tensors = dict(self.tensors)
         for pair in self.pairs:
-            key = _key(pair)
+            key = _key(pair.source)
             hand_over(tensors, pair, away_from_zero(self.scales[key]), self.shifts.get(key))
+        if self.query_key:
+            scale_rows(tensors, *self.query_key, away_from_zero(self.scales[_key(self.query_key[0])]))
         return layout_of(tensors, self.tensors, self.linears)
 
     def learned(self) -> dict[str, Tensor]:
@@ -90,5 +98,23 @@ def away_from_zero(scale: nn.Parameter) -> Tensor:
     return scale
 
 
-def _key(pair: ScalePair) -> str:
-    return pair.source.replace(".", "/")  # a ParameterDict allows no dots
+def scale_rows(tensors: dict[str, Tensor], query: str, key: str, scale: Tensor) -> None:
+    """Divide the output channels of queries by `scale` (channels,) and multiply those of keys by it, in `tensors`."""
+    for kind, by in (("weight", scale.unsqueeze(1)), ("bias", scale)):
+        if f"{query}.{kind}" in tensors:
+            tensors[f"{query}.{kind}"] = tensors[f"{query}.{kind}"] / by
+        if f"{key}.{kind}" in tensors:
+            tensors[f"{key}.{kind}"] = tensors[f"{key}.{kind}"] * by
+
+
+def _query_key(block: BlockContext) -> tuple[str, str]:
+    if block.query_key is None:
+        raise UserError("omniquant: let_query_key needs a family that names the linears of queries and of keys")
+    widths = [block.linears[name].out_features for name in block.query_key]
+    if widths[0] != widths[1]:
+        raise UserError(f"omniquant: let_query_key needs as many channels of keys as of queries, not {widths}")
+    return block.query_key
+
+
+def _key(source: str) -> str:
+    return source.replace(".", "/")  # a ParameterDict allows no dots

@@ -13,6 +13,7 @@ from bench.config.compose import composed
 from swq.errors import UserError
 from swq.losses import Loss
 from swq.methods.awq import AWQ
+from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.tesseraq import TesseraQ
 from tests.support.repository import ROOT
@@ -27,7 +28,7 @@ def cell_of(preset: str) -> Cell:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_valid(preset: str) -> None:
-    assert cell_of(preset).loss is not None
+    assert (cell_of(preset).loss is not None) == cell_of(preset).method.trains
     assert preset.startswith(cell_of(preset).method_name)
 
 
@@ -59,6 +60,8 @@ def test_schedules_are_the_published_ones() -> None:
     assert len(official.thresholds) == 20 and official.thresholds[0] == 0.8 and official.start == AWQ()
     assert (official.iterations, official.batch_size, official.lr, official.scale_lr) == (250, 4, 1e-3, 1e-3)
     assert cell_of("tesseraq-official-w2a16").method.start == OmniQuant(40, 0.01, 0.0, aug_loss=True)
+    assert cell_of("gptq-official").method == GPTQ(0.01, act_order=False, true_sequential=False)
+    assert cell_of("gptq-official-llama").method == GPTQ(0.01, act_order=True, true_sequential=True)
     precisions = {name: cell_of(name).precision for name in PRESETS}
     assert {name for name, precision in precisions.items() if precision == "32-true"} == {
         "omniquant-fork",

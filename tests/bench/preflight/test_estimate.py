@@ -38,6 +38,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "tesseraq": TESSERAQ,
     "awq": AWQ,
     "rtn": {"method": {"name": "rtn"}},
+    "gptq": {"method": {"name": "gptq"}, "precision": "16-mixed"},
+    "gptq-at-once": {"method": {"name": "gptq", "true_sequential": False}, "precision": "16-mixed"},
 }
 
 
@@ -141,6 +143,9 @@ def test_what_asks_for_more_costs_more(params: Params, shapes: Shapes) -> None:
         assert costs(params, shapes, dearer).reconstruct > base.reconstruct
     assert costs(params, shapes, "sw").reconstruct < 1.5 * base.reconstruct
     assert costs(params, shapes, "rtn").reconstruct < costs(params, shapes, "awq").reconstruct < base.reconstruct
+    at_once, in_turn = costs(params, shapes, "gptq-at-once"), costs(params, shapes, "gptq")
+    assert costs(params, shapes, "rtn").reconstruct < at_once.reconstruct < in_turn.reconstruct < base.reconstruct
+    assert costs(params, shapes, "rtn").reconstruct_device < in_turn.reconstruct_device < at_once.reconstruct_device
     assert costs(params, shapes, "tesseraq").reconstruct_device > base.reconstruct_device
     assert costs(params, shapes, "rtn").host < base.host
 

@@ -17,6 +17,7 @@ from swq.errors import UserError
 from swq.losses import Loss
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
+from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.omniquant.let import LearnableTransform
 from swq.methods.quantizer import BlockContext
@@ -38,6 +39,8 @@ FAST = TesseraQ((0.5, 0.1), iterations=2, batch_size=2, lr=0.02, start=AWQ())
 WITHOUT_PAIRS = {
     "rtn": RTN(),
     "clips": AWQ(scale=False),
+    "gptq": GPTQ(),
+    "gptq, large inputs first": GPTQ(act_order=True, true_sequential=False),
     "omniquant": OmniQuant(epochs=1),
     "tesseraq": TesseraQ((0.5, 0.1), iterations=2, batch_size=2, start=OmniQuant(epochs=1, aug_loss=True)),
 }
@@ -93,6 +96,11 @@ def check_method(fabric: Fabric, name: str, method: Method) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_stored_is_what_was_trained(fabric: Fabric, name: str, method: str) -> None:
     check_method(fabric, name, METHODS[method])
+
+
+@pytest.mark.parametrize("name", ["llama", "opt"])
+def test_a_scale_between_queries_and_keys_is_stored(fabric: Fabric, name: str) -> None:
+    check_method(fabric, name, OmniQuant(epochs=1, let=True, let_lr=0.05, let_query_key=True))
 
 
 @pytest.mark.parametrize("method", WITHOUT_PAIRS)

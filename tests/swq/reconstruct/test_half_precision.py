@@ -19,6 +19,7 @@ from swq.losses import Loss
 from swq.methods import METHODS
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
+from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
 from swq.methods.rtn import RTN
 from swq.methods.tesseraq import TesseraQ
@@ -89,7 +90,7 @@ def test_every_method_trains_in_float16_under_every_loss(
     assert set(shares) == wanted and all(0 <= share <= 1 for share in shares.values())
 
 
-@pytest.mark.parametrize("method", [RTN(), AWQ()])
+@pytest.mark.parametrize("method", [RTN(), AWQ(), GPTQ()])
 def test_methods_that_only_search_run_in_float16(
     half: Fabric, calibration: Tensor, tiny_llama: DecoderModel, method: Method
 ) -> None:
@@ -98,7 +99,7 @@ def test_methods_that_only_search_run_in_float16(
 
 
 def test_every_method_is_here() -> None:
-    assert {type(method) for method in (*TRAINED.values(), RTN(), AWQ())} == {
+    assert {type(method) for method in (*TRAINED.values(), RTN(), AWQ(), GPTQ())} == {
         of for name, of in METHODS.items() if name != "fp"
     }
 
