@@ -28,6 +28,8 @@ def can_shift(tensors: dict[str, Tensor], pair: ScalePair) -> bool:
 def hand_over(tensors: dict[str, Tensor], pair: ScalePair, scale: Tensor, shift: Tensor | None = None) -> None:
     """Divide the source's output channels by `scale` and multiply the readers' input channels by it, in `tensors`.
 
+    Where the readers read the last part of the source's output only, the other channels stay as they are.
+
     Args:
         tensors: the block's, by name; those that change are replaced, none is modified in place.
         pair: the source and its readers.
@@ -35,10 +37,12 @@ def hand_over(tensors: dict[str, Tensor], pair: ScalePair, scale: Tensor, shift:
         shift: (channels,), subtracted from the source's output first; None subtracts nothing.
     """
     weight, bias = f"{pair.source}.weight", f"{pair.source}.bias"
-    is_norm = tensors[weight].ndim == 1
-    tensors[weight] = tensors[weight] / (scale if is_norm else scale.unsqueeze(1))
+    is_norm, others = tensors[weight].ndim == 1, len(tensors[weight]) - len(scale)
+    divisor = scale if others == 0 else torch.cat([scale.new_ones(others), scale])
+    tensors[weight] = tensors[weight] / (divisor if is_norm else divisor.unsqueeze(1))
     if bias in tensors:
-        tensors[bias] = (tensors[bias] if shift is None else tensors[bias] - shift) / scale
+        moved = shift if shift is None or others == 0 else torch.cat([shift.new_zeros(others), shift])
+        tensors[bias] = (tensors[bias] if moved is None else tensors[bias] - moved) / divisor
     for reader in pair.readers:
         weight, bias = f"{reader}.weight", f"{reader}.bias"
         if shift is not None:

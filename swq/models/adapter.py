@@ -165,7 +165,9 @@ class DecoderModel:
             if pair.only_if and getattr(self.model.config, pair.only_if[0]) != pair.only_if[1]:
                 return False
             weight = getattr(self.blocks[index].get_submodule(pair.source), "weight", None)  # some norms have none
-            return weight is not None and all(linears[reader].in_features == len(weight) for reader in pair.readers)
+            if weight is None:
+                return False
+            return all(linears[reader].in_features * pair.parts == len(weight) for reader in pair.readers)
 
         return tuple(pair for pair in self.family.pairs if fits(pair))
 

@@ -17,12 +17,14 @@ class ScalePair:
         readers: paths of the linears that read its output; nothing else may read it.
         let: whether OmniQuant learns a scale here. False where its authors learn none. That includes pairs with an
             activation function in between, which only a positive scale can pass.
+        parts: the source's output has so many equal parts, and the readers read the last one.
         only_if: a name in the model's configuration and the value that it must have for the pair to hold.
     """
 
     source: str
     readers: tuple[str, ...]
     let: bool = True
+    parts: int = 1
     only_if: tuple[str, object] | None = None
 
 

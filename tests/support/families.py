@@ -18,6 +18,14 @@ COMMON: dict[str, Any] = {
     "max_position_embeddings": 128,
 }
 LLAMA_LIKE = COMMON | {"intermediate_size": 96, "num_key_value_heads": 2}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
 OPT_LIKE = COMMON | {"ffn_dim": 96, "word_embed_proj_dim": 64, "dropout": 0.0}
 
 # name: (model_type, configuration)
@@ -27,6 +35,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("mistral", LLAMA_LIKE | {"sliding_window": 8}),
     "qwen2": ("qwen2", LLAMA_LIKE),
     "qwen3": ("qwen3", LLAMA_LIKE | {"head_dim": 32}),
+    "llama3": ("llama", LLAMA_LIKE | {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}),
+    "phi3": ("phi3", LLAMA_LIKE | {"num_key_value_heads": 4, "pad_token_id": 0}),
+    "phi3-grouped": ("phi3", LLAMA_LIKE | {"pad_token_id": 0, "tie_word_embeddings": True}),
     "opt": ("opt", OPT_LIKE),
     "opt-post-norm": ("opt", OPT_LIKE | {"do_layer_norm_before": False, "word_embed_proj_dim": 32}),
 }

@@ -178,7 +178,7 @@ def test_every_linear_sees_what_the_rounded_ones_before_it_give(fabric: Fabric, 
         assert torch.equal(found.weights[linear].codes, wanted.codes), linear
         before[f"{linear}.weight"] = wanted.dequantize()
         same = torch.equal(at_once.weights[linear].codes, wanted.codes)
-        assert same == linear.endswith(("q_proj", "k_proj", "v_proj")), linear
+        assert same == linear.endswith(("q_proj", "k_proj", "v_proj", "qkv_proj")), linear
     assert found.forward().keys() == before.keys()
 
 
