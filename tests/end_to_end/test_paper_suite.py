@@ -72,7 +72,7 @@ def test_grid_is_the_papers(project: Paper) -> None:
     composed = load_params(project.folder / "composed.yaml")
     assert list(composed.cells) == list(project.params.cells)
     schemes = {"w2a16", "w2a16g128", "w2a16g64", "w3a16", "w3a16g128", "w4a16", "w4a16g128"}
-    rows = {"rtn", "awq", "omniquant", "omniquant-sw", "tesseraq", "tesseraq-sw"}
+    rows = {"rtn", "awq", "gptq", "omniquant", "omniquant-sw", "tesseraq", "tesseraq-sw"}
     anchors = {
         f"paper-{m}-{s}-{method}-official" for m, s, method in product(SLICES, schemes, ("omniquant", "tesseraq"))
     }
@@ -85,7 +85,7 @@ def test_grid_is_the_papers(project: Paper) -> None:
         for scheme in schemes:
             base = f"paper-{model}-{scheme}-"
             baselines = {row: composed.report.baselines.get(base + row) for row in rows}
-            of = {"awq": "rtn", "omniquant": "rtn", "tesseraq": "rtn"}
+            of = {"awq": "rtn", "gptq": "rtn", "omniquant": "rtn", "tesseraq": "rtn"}
             of |= {"omniquant-sw": "omniquant", "tesseraq-sw": "tesseraq"}
             assert baselines == {"rtn": None} | {row: base + other for row, other in of.items()}
             assert {composed.report.baselines.get(key) for key in wanted & anchors if base in key} <= {base + "rtn"}
@@ -95,6 +95,9 @@ def test_grid_is_the_papers(project: Paper) -> None:
             assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("wikitext2", 512, 2048, 42)
         elif "tesseraq" in key:
             assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("c4", 256, 2048, 42)
+        elif key.endswith("gptq"):
+            assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("c4", 128, 2048, 0)
+            assert cell.method.act_order == ("llama" in key)  # type: ignore[attr-defined]
         if "omniquant" in key:
             assert (trained.corpus, trained.n_samples, trained.seq_len, trained.seed) == ("wikitext2", 128, 2048, 2)
             assert cell.method.epochs == (40 if "-w2" in key else 20)  # type: ignore[attr-defined]
