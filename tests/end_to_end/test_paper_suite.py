@@ -169,7 +169,7 @@ def test_one_scheme_per_model_runs_through_every_stage(project: Paper) -> None:
 def test_table_holds_what_was_run_and_says_what_was_not(project: Paper) -> None:
     metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
     run = [key for model, scheme in SLICES.items() for key in project.cells(model, scheme)]
-    assert list(metrics) == [key for key in project.params.cells if key in run] and len(run) == 25
+    assert list(metrics) == [key for key in project.params.cells if key in run] and len(run) == 28
     for values in metrics.values():
         assert set(values["perplexity"]) == {"wikitext2", "c4"} and min(values["perplexity"].values()) > 1
         assert set(values["tasks"]) == set(project.params.protocol.tasks)
@@ -209,7 +209,7 @@ def test_slice_under_dvc_leaves_the_other_cells(project: Paper) -> None:
     done = project.bench("run", "--model", "opt-125m", "--scheme", "w4a16")
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((project.folder / "results/paper/cells.json").read_text())
-    assert {key for key in metrics if "125m" in key} == set(project.cells("opt-125m", "w4a16")) and len(metrics) == 29
+    assert {key for key in metrics if "125m" in key} == set(project.cells("opt-125m", "w4a16")) and len(metrics) == 32
     assert "Quality" in done.stdout.splitlines() and "results/paper/report.html" in done.stdout
 
 
