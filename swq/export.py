@@ -101,9 +101,10 @@ def card(artefact: Artefact, recipe: Recipe, calibration: str, model: PreTrained
         files = f"dequantized weights in {dtype}; nothing is packed here"
         stored = "stored here as the numbers that their codes stand for. So any software that opens the base model"
         stored += " opens this one."
+    settings = ", ".join(f"{k} {v}" for k, v in vars(recipe.method).items())
     rows = {
         "base model": f"{name} ({model.config.model_type})",
-        "method": f"{recipe.method.label}: " + ", ".join(f"{k} {v}" for k, v in vars(recipe.method).items()),
+        "method": ": ".join(filter(None, (recipe.method.label, settings))),
         "loss": loss or "none: nothing was trained",
         "scheme": f"{recipe.scheme}: {n_weights:,} weights in {len(artefact.shapes)} linears",
         "calibration": calibration or "none",

@@ -33,6 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with _beside(path) as folder, _naming_full_disk(path):
         temporary = folder / path.name
         yield temporary
+        _as_others_files(temporary)
         _to_disk(temporary)
         if path.is_dir():
             raise UserError(f"{path} is a folder, and a file of that name has to be written; move it away")
@@ -56,6 +57,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         for path in (*new.rglob("*"), new):
+            _as_others_files(path)
             _to_disk(path)
         with suppress(FileNotFoundError):
             os.replace(folder, temporary / OLD)
@@ -112,6 +114,14 @@ def try_lock(handle: int | IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _as_others_files(path: Path) -> None:
+    """Let a file be read by whom the user's other files are: safetensors leaves its own to their owner alone."""
+    if path.is_file() and not path.is_symlink():
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
 
 
 def _to_disk(path: Path) -> None:

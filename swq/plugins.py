@@ -82,10 +82,13 @@ def added(group: str, kind: type, own: Container[str]) -> dict[str, Any]:
 
 def _source_sha256(package: str) -> str:
     spec = find_spec(package)
-    assert spec is not None and spec.origin is not None, "it was just imported"
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
+    assert spec is not None, "it was just imported"
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(origin.parent).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+    # A package has folders, also without an __init__.py; a module has one file.
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = [(file, folder) for folder in folders for file in sorted(folder.rglob("*.py"))]
+    if not folders and spec.origin:
+        files = [(Path(spec.origin), Path(spec.origin).parent)]
+    for file, folder in files:
+        digest.update(f"{file.relative_to(folder).as_posix()}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()

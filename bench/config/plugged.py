@@ -48,7 +48,12 @@ def check_installed(written: dict[str, str], used: dict[str, str]) -> None:
         PydanticCustomError: one is missing, or its source is another.
     """
     for package in sorted({*written, *used}):
-        if written.get(package) != used.get(package):
+        if package not in used:
+            raise mistake(
+                f"plugins: package {package}, with which params.yaml was composed, is not installed here, or adds no"
+                " longer what is used; install it, or compose a suite that does without it"
+            )
+        if written.get(package) != used[package]:
             raise mistake(
                 f"plugins: package {package} is not as it was when params.yaml was composed; compose it again with"
                 " `python -m bench compose SUITE`"

@@ -56,7 +56,10 @@ def read_calibration(text: Text, model: Path, seed: int) -> Tensor:
     else:
         texts = _lines(path) if path.suffix == ".jsonl" else [_text(path)]
         ids = _tokenized(model, "\n\n".join(texts))
-        tokens = sample_windows(ids, text.samples or SAMPLES, text.length or LENGTH, seed)
+        try:
+            tokens = sample_windows(ids, text.samples or SAMPLES, text.length or LENGTH, seed)
+        except UserError as error:
+            raise UserError(f"--calibration {path}: {str(error).removeprefix('calibration: ')}") from error
     if tokens.numel() == 0 or int(tokens.min()) < 0:
         raise UserError(f"--calibration {path}: it holds no tokens, or negative ones")
     if int(tokens.max()) >= (size := _vocabulary(model)):

@@ -80,21 +80,33 @@ def test_a_package_of_the_users_runs_and_its_change_is_seen(project: Project) ->
     assert {f"reconstruct@{key}" for key in cells} <= set(json.loads(status.stdout))
 
 
+def test_the_console_takes_its_method(project: Project) -> None:
+    swq = ("python", "-m", "swq.command.app")
+    settings = ("--scheme", "w3a16g32", "--method", "narrow", "--set", "share=0.8", "--out", "narrow")
+    done = project.run(*swq, "quantize", "inputs/model", *settings)
+    assert done.returncode == 0, done.stderr
+    shown = project.run(*swq, "inspect", "narrow")
+    assert shown.returncode == 0 and "Narrow" in shown.stdout, shown.stderr
+
+
 @pytest.mark.parametrize(
-    ("name", "line", "message"),
+    ("group", "name", "line", "message"),
     [
-        ("broken.py", "raise ValueError('no')", "cannot be imported (ValueError: no)"),
-        ("wrong.py", "Mine = 3", "plug-in mine of package wrong is no Method"),
+        ("swq.methods", "broken.py", "raise ValueError('no')", "cannot be imported (ValueError: no)"),
+        ("swq.methods", "wrong.py", "Mine = 3", "plug-in mine of package wrong is no Method"),
+        ("bench.tasks", "task.py", "Mine = 3", "plug-in mine of package task is no Task"),
     ],
 )
-def test_a_broken_package_is_named_in_one_line(project: Project, name: str, line: str, message: str) -> None:
+def test_a_broken_package_is_named_in_one_line(
+    project: Project, group: str, name: str, line: str, message: str
+) -> None:
     site = project.folder / "other"
     shutil.rmtree(site, ignore_errors=True)
     info = site / "other-1.dist-info"
     info.mkdir(parents=True)
     (site / name).write_text(line)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(f"[swq.methods]\nmine = {Path(name).stem}:Mine\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\nmine = {Path(name).stem}:Mine\n")
     path = os.pathsep.join([project.environment["PYTHONPATH"], str(site)])
     told = project.bench("compose", "tiny", "--force", PYTHONPATH=path)
     assert told.returncode == 1 and message in told.stderr and "Traceback" not in told.stderr

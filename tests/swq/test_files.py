@@ -149,3 +149,15 @@ def test_writer_leaves_the_temporary_files_of_a_living_one_alone(tmp_path: Path)
 def test_hash_is_sha256_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_files_get_the_permissions_of_the_users_others(tmp_path: Path) -> None:
+    """safetensors leaves its files to their owner alone."""
+    for written in (tmp_path / "file", tmp_path / "folder"):
+        with (atomic_path if written.name == "file" else atomic_folder)(written) as place:
+            inner = place if written.name == "file" else place / "inner"
+            inner.touch(mode=0o600)
+    plain = tmp_path / "plain"
+    plain.touch()
+    for path in (tmp_path / "file", tmp_path / "folder/inner"):
+        assert path.stat().st_mode == plain.stat().st_mode

@@ -77,6 +77,18 @@ def test_the_hash_is_of_the_whole_package(install: Install, tmp_path: Path) -> N
     assert len({first, second, plugins("swq.losses")["huber"].sha256}) == 3
 
 
+def test_a_package_without_init_and_a_module_have_a_hash_too(install: Install, tmp_path: Path) -> None:
+    install("mine", "", "[swq.losses]\nhuber = mine.losses:huber\n")
+    (tmp_path / "mine/__init__.py").unlink()
+    (tmp_path / "mine/losses.py").write_text("def huber(loss, outputs, draw): ...\n")
+    (tmp_path / "other.py").write_text("def other(loss, outputs, draw): ...\n")
+    install("other", "", "[swq.losses]\nalso = other:other\n")
+    (tmp_path / "other/__init__.py").unlink()  # the module is meant
+    (tmp_path / "other").rmdir()
+    found = plugins("swq.losses")
+    assert found["huber"].sha256 != found["also"].sha256 and found["also"].package == "other"
+
+
 @pytest.mark.parametrize(
     ("source", "name", "message"),
     [
