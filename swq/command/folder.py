@@ -16,9 +16,8 @@ from swq.command.settings import NAME, method_of
 from swq.errors import UserError
 from swq.files import atomic_folder, write_text
 from swq.losses import Loss
-from swq.methods import METHODS
 from swq.methods.base import Method
-from swq.methods.plugin import plugin_methods
+from swq.methods.plugin import every_method
 from swq.reconstruct.recipe import Recipe
 
 QUANTIZED, RECIPE = "quantized.safetensors", "recipe.json"
@@ -119,7 +118,7 @@ def _method_data(method: Method) -> dict[str, Any]:
     """Return a method's settings with its name; a method among them likewise."""
     values = {field.name: getattr(method, field.name) for field in fields(method)}  # type: ignore[arg-type]
     inner = {key: _method_data(value) if isinstance(value, Method) else value for key, value in values.items()}
-    return {NAME: next(name for name, kind in (METHODS | plugin_methods()).items() if type(method) is kind), **inner}
+    return {NAME: next(name for name, kind in every_method().items() if type(method) is kind), **inner}
 
 
 def _method(said: Mapping[str, Any]) -> Method:

@@ -13,7 +13,7 @@ from swq.errors import UserError, one_of
 from swq.losses import Loss, terms
 from swq.methods import METHODS
 from swq.methods.base import Method, RangeMethod
-from swq.methods.plugin import plugin_methods
+from swq.methods.plugin import every_method
 
 LOSS, START, NAME = "loss", "start", "name"
 QUANTIZING = [name for name, kind in METHODS.items() if kind.needs_scheme]
@@ -77,8 +77,7 @@ def method_of(name: str, settings: Mapping[str, Any], kind: type[Any] = Method) 
 
 
 def _allowed(kind: type[Any]) -> dict[str, type[Method]]:
-    known = METHODS | plugin_methods()
-    return {name: made for name, made in known.items() if made.needs_scheme and issubclass(made, kind)}
+    return {name: made for name, made in every_method().items() if made.needs_scheme and issubclass(made, kind)}
 
 
 def loss_of(text: str | None, settings: Mapping[str, Any], method: Method) -> Loss | None:

@@ -37,8 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project in which RTN's cell was scored, and the same model was quantized and exported from the console."""
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder)
-    tiny_suite.write_model(folder / "inputs/model")
-    tiny_suite.write_corpus(folder / "inputs/corpus")
+    tiny_suite.write_inputs(folder)
     tiny_suite.write_params(folder, tiny_suite.params())
     given = os.environ | {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
     with warm_python(given) as environment:

@@ -117,8 +117,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calm]:
     folder, start = (tmp_path_factory.mktemp(name) for name in ("calm", "start"))
     copy_project(folder)
     install(folder)
-    tiny_suite.write_model(folder / "inputs/model")
-    tiny_suite.write_corpus(folder / "inputs/corpus")
+    tiny_suite.write_inputs(folder)
     values = tiny_suite.params()
     values["cells"] = {key: values["cells"][key] for key in ("tiny-fp", "tiny-rtn", KEY)}
     values["report"] = {"baselines": {KEY: "tiny-rtn"}}

@@ -39,8 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("project") / "in"
     folder.mkdir()
     copy_project(folder)
-    tiny_suite.write_model(folder / "inputs/model")
-    tiny_suite.write_corpus(folder / "inputs/corpus")
+    tiny_suite.write_inputs(folder)
     given = os.environ | {"PYTHONPATH": "", "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
     with warm_python(given) as environment:
         yield Project(folder, environment)

@@ -42,8 +42,7 @@ def suite() -> dict[str, Any]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder)
-    tiny_suite.write_model(folder / "inputs/model")
-    tiny_suite.write_corpus(folder / "inputs/corpus")
+    tiny_suite.write_inputs(folder)
     shutil.copy(folder / "inputs/corpus/piqa.json", folder / "inputs/corpus/piqa_again.json")
     (folder / "conf/suite/tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(suite(), sort_keys=False))
     install_example(folder / "mine-source", folder / "site")

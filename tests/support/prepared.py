@@ -17,8 +17,7 @@ from tests.support.project import in_folder_with_code
 def prepared(folder: Path, patch: pytest.MonkeyPatch, values: dict[str, Any] | None = None) -> Params:
     """Go to a folder with the tiny suite, of `values` or as it is, whose cells are ready to be reconstructed."""
     in_folder_with_code(folder, patch)
-    tiny_suite.write_model(folder / "inputs/model")
-    tiny_suite.write_corpus(folder / "inputs/corpus")
+    tiny_suite.write_inputs(folder)
     tiny_suite.write_params(folder, values or tiny_suite.params())
     made = load_params()
     fetch_model(made, "tiny")

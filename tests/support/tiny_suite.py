@@ -123,6 +123,12 @@ def write_corpus(folder: Path, n_records: int = 6) -> None:
         (folder / f"{name}.json").write_text(json.dumps(records))
 
 
+def write_inputs(folder: Path) -> None:
+    """Write the model and the corpus where `params` says they are."""
+    write_model(folder / "inputs/model")
+    write_corpus(folder / "inputs/corpus")
+
+
 def params() -> dict[str, Any]:
     """Return the suite's params: fp, RTN, OmniQuant, OmniQuant + SW with aug_loss, TesseraQ + SW from AWQ."""
     base = {"model": "tiny", "calibration": "tiny-4x32"}

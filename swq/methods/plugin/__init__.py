@@ -20,3 +20,12 @@ def plugin_methods() -> dict[str, type[Method]]:
         UserError: one cannot be imported, is no Method, or takes a name of this project.
     """
     return added(GROUP, Method, {*METHODS, NAME})
+
+
+def every_method() -> dict[str, type[Method]]:
+    """Return this project's methods and those of installed packages, by name.
+
+    Raises:
+        UserError: as `plugin_methods`.
+    """
+    return METHODS | plugin_methods()
