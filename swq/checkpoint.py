@@ -4,6 +4,9 @@ One safetensors file. For every quantized linear, by its path in the model, it h
     <path>.codes        flat uint8, codes packed at n bits each
     <path>.scale        (out, n_groups), as stored
     <path>.zero_point   flat uint8, packed at n bits each
+and, if the method adds an adapter to the weight,
+    <path>.adapter_down (rank, in), as stored
+    <path>.adapter_up   (out, rank)
 and a JSON header: format, version, scheme, shapes, the method, and the SHA-256 of the model that it was made from.
 The file is byte-identical for identical content, and damage is noticed when it is loaded (swq/tensor_file.py).
 """
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from swq.errors import UserError
-from swq.quant.affine import QuantizedWeight
+from swq.quant.affine import Adapter, QuantizedWeight
 from swq.quant.packing import pack, unpack
 from swq.quant.scheme import Scheme
 from swq.tensor_file import OnDisk, open_tensors, write_tensors
@@ -28,31 +31,36 @@ if TYPE_CHECKING:
     from swq.models.weights import Weights
 
 FORMAT = "swq-packed"
-VERSION = 3
+VERSION, WITH_ADAPTERS = 3, 4  # what an artefact without adapters, and one with them, is written as
+PARTS = ("codes", "scale", "zero_point")
+ADAPTER = ("adapter_down", "adapter_up")
 CHANGED = "changed/"  # prefix of tensors that are stored unpacked
 
 
 def pack_weight(path: str, weight: QuantizedWeight) -> dict[str, Tensor]:
     """Return the stored tensors of one linear, on the CPU."""
-    n_bits = weight.scheme.n_bits
-    return {
-        f"{path}.codes": pack(weight.codes, n_bits).cpu(),
-        f"{path}.scale": weight.scale.squeeze(-1).contiguous().cpu(),
-        f"{path}.zero_point": pack(weight.zero_point, n_bits).cpu(),
-    }
+    n_bits, adapter = weight.scheme.n_bits, weight.adapter
+    parts = (pack(weight.codes, n_bits), weight.scale.squeeze(-1), pack(weight.zero_point, n_bits))
+    packed = dict(zip(PARTS, parts, strict=True))
+    if adapter is not None:
+        packed |= dict(zip(ADAPTER, (adapter.down, adapter.up), strict=True))
+    return {f"{path}.{part}": tensor.contiguous().cpu() for part, tensor in packed.items()}
 
 
 def unpack_weight(
     path: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...], scheme: Scheme, device: torch.device | None = None
 ) -> QuantizedWeight:
     """Invert `pack_weight` for a weight of `shape` (out, in), on `device` or on the tensors' own device."""
-    codes, scale, zero_point = (tensors[f"{path}.{part}"].to(device) for part in ("codes", "scale", "zero_point"))
+    codes, scale, zero_point = (tensors[f"{path}.{part}"].to(device) for part in PARTS)
     scale = scale.unsqueeze(-1)
+    has_adapter = f"{path}.{ADAPTER[0]}" in tensors
+    adapter = Adapter(*(tensors[f"{path}.{part}"].to(device) for part in ADAPTER)) if has_adapter else None
     return QuantizedWeight(
         codes=unpack(codes, scheme.n_bits, shape),
         scale=scale,
         zero_point=unpack(zero_point, scheme.n_bits, tuple(scale.shape)),
         scheme=scheme,
+        adapter=adapter,
     )
 
 
@@ -81,8 +89,23 @@ class Artefact:
         assert self.scheme is not None
         return unpack_weight(path, self.tensors, self.shapes[path], self.scheme, device)
 
+    @property
+    def besides(self) -> str:
+        """What is stored beside the codes, for people."""
+        return "scales, zero points and adapters" if self.has_adapters else "scales and zero points"
+
+    def nbytes(self, path: str) -> int:
+        """Return the stored bytes of the linear at `path`."""
+        names = (f"{path}.{part}" for part in (*PARTS, *ADAPTER))
+        return sum(self.tensors[name].nbytes for name in names if name in self.tensors)
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether something is added to the weights that the codes stand for."""
+        return any(name.endswith(ADAPTER) for name in self.tensors)
+
     def bits_per_weight(self) -> float | None:
-        """Return the stored bits per quantized weight: codes, scales and zero points. None if nothing is quantized.
+        """Return the stored bits per quantized weight: codes, scales, zero points and adapters. None if there are none.
 
         Norms and biases replace the model's own of the same size and are not counted.
         """
@@ -94,7 +117,7 @@ class Artefact:
         """Write the artefact atomically."""
         header = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": WITH_ADAPTERS if self.has_adapters else VERSION,
             "method": self.method,
             "scheme": str(self.scheme) if self.scheme else None,
             "model_sha256": self.model_sha256,
@@ -113,9 +136,9 @@ class Artefact:
         tensors, header = open_tensors(path)
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is not a {FORMAT} artefact")
-        if header.get("version") != VERSION:
-            found = header.get("version")
-            raise UserError(f"{path} is an artefact of version {found}; this code reads version {VERSION}")
+        if (found := header.get("version")) not in (VERSION, WITH_ADAPTERS):
+            known = f"{VERSION} and {WITH_ADAPTERS}"
+            raise UserError(f"{path} is an artefact of version {found}; this code reads versions {known}")
         try:
             scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
             shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}

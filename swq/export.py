@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from swq.checkpoint import Artefact
 from swq.errors import UserError
 from swq.files import atomic_folder
-from swq.packed import WRITTEN_FOR, configuration, packed_tensors
+from swq.packed import WRITTEN_FOR, check_packable, configuration, packed_tensors
 from swq.reconstruct.recipe import Recipe
 
 BESIDE = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "chat_template*")
@@ -51,6 +51,8 @@ def write_folder(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already and not empty; nothing in it was changed")
+    if packed:
+        check_packable(artefact)
     artefact.apply(model, artefact.model_sha256)
     with atomic_folder(out) as folder:
         if packed:

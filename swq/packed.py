@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from swq.checkpoint import Artefact
+from swq.errors import UserError
 from swq.quant.packing import pack, unpack
 from swq.quant.scheme import Scheme
 
@@ -42,6 +43,19 @@ def unpack_rows(words: Tensor, n_bits: int, columns: int) -> Tensor:
     padded = nn.functional.pad(words, (0, -held % n_bits))
     whole = unpack(padded.reshape(-1).view(torch.uint8), n_bits, (rows, padded.shape[1] * WORD // n_bits))
     return whole[:, :columns]
+
+
+def check_packable(artefact: Artefact) -> None:
+    """Raise unless the format can hold the artefact.
+
+    Raises:
+        UserError: it cannot; says what can.
+    """
+    if artefact.has_adapters:
+        raise UserError(
+            "packed: the weights have adapters, which this format has no place for; export without packed, which writes"
+            " them into the weights"
+        )
 
 
 def packed_tensors(artefact: Artefact, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -41,6 +41,11 @@ METHODS: dict[str, dict[str, Any]] = {
         "method": {"name": "omniquant", "epochs": 1, "let": True},
         "loss": {"weights": {"mse": 0.9, "sw_mismatched": 0.1}},
     },
+    "ApiQ": {"method": {"name": "apiq", "epochs": 1}, "loss": MSE},
+    "ApiQ + saliency + SW": {
+        "method": {"name": "apiq", "epochs": 1, "saliency_weight": 0.1, "saliency_samples": 2},
+        "loss": HYBRID,
+    },
     "TesseraQ": {"method": TESSERAQ | {"start": {"name": "rtn"}}, "loss": {"weights": {"l2": 1.0}}},
     "TesseraQ + SW, from AWQ": {"method": TESSERAQ | {"start": {"name": "awq"}}, "loss": L2_HYBRID},
 }

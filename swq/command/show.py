@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from swq.api import Quantized
 from swq.command.calibration import Text
 from swq.command.device import start_fabric
 from swq.command.errors import check_source, output_errors, weight_errors
@@ -50,7 +49,7 @@ def inspect(folder: Path, model: Path | None, device: str, text: Text | None) ->
     rows = [
         (path, f"{shape[0]} x {shape[1]}", f"{nbytes / KIB:,.1f}", 8 * nbytes / (shape[0] * shape[1]), errors.get(path))
         for path, shape in artefact.shapes.items()
-        for nbytes in [_nbytes(quantized, path)]
+        for nbytes in [artefact.nbytes(path)]
     ]
     n_weights = sum(out * inputs for out, inputs in artefact.shapes.values())
     loss = recipe.loss and ", ".join(f"{weight:g} {term}" for term, weight in recipe.loss.weights.items())
@@ -61,7 +60,7 @@ def inspect(folder: Path, model: Path | None, device: str, text: Text | None) ->
         ("loss", loss or "none: nothing was trained"),
         ("seed", recipe.seed),
         ("calibration", quantized.calibration or "none"),
-        ("bits per weight", f"{quantized.bits_per_weight:.3f}, with scales and zero points"),
+        ("bits per weight", f"{quantized.bits_per_weight:.3f}, with {artefact.besides}"),
         ("quantized", f"{n_weights:,} weights in {len(artefact.shapes)} linears"),
         ("size", f"{(folder / QUANTIZED).stat().st_size / KIB:,.0f} KiB; in float16 {2 * n_weights / KIB:,.0f} KiB"),
     ]
@@ -75,11 +74,6 @@ def inspect(folder: Path, model: Path | None, device: str, text: Text | None) ->
 def size(folder: Path) -> float:
     """Return the size of a folder's files in KiB."""
     return sum(file.stat().st_size for file in folder.iterdir()) / KIB
-
-
-def _nbytes(quantized: Quantized, path: str) -> int:
-    tensors = quantized.artefact.tensors
-    return sum(tensors[f"{path}.{part}"].nbytes for part in ("codes", "scale", "zero_point"))
 
 
 def _blocks(stored: Stored, folder: Path, device: str, text: Text | None) -> str:

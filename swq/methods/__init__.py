@@ -1,5 +1,6 @@
 """Quantization methods by the name a configuration uses."""
 
+from swq.methods.apiq import ApiQ
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
 from swq.methods.fp import FullPrecision
@@ -16,4 +17,5 @@ METHODS: dict[str, type[Method]] = {
     "gptq": GPTQ,
     "omniquant": OmniQuant,
     "tesseraq": TesseraQ,
+    "apiq": ApiQ,
 }

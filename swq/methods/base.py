@@ -24,6 +24,11 @@ class Method(ABC):
     draws: bool = False  # True: training draws random numbers from the recipe's seed, whatever the loss is
 
     @property
+    def gradient_samples(self) -> int:
+        """On how many calibration samples it needs the squared gradients of the model's loss; 0 needs none."""
+        return 0
+
+    @property
     def label(self) -> str:
         """Its name for people, with the settings that make it another method."""
         return self.title

@@ -6,8 +6,9 @@ The walk over blocks (`swq.reconstruct`) does the rest: activations, losses, opt
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -19,6 +20,14 @@ from swq.models.family import ScalePair
 from swq.quant.affine import QuantizedWeight, quantize_weight
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
+from swq.seeding import keyed_normals
+
+Normals = Callable[[str, tuple[int, ...]], Tensor]  # a name and a shape -> standard normals, float32 on the CPU
+
+
+def start_normals(seed: int, block: int, name: str, shape: tuple[int, ...]) -> Tensor:
+    """Return standard normals that something learned starts from, keyed by the seed, the block and its name."""
+    return keyed_normals(seed, ("start", block, name), shape)
 
 
 class MomentsOf(Protocol):
@@ -50,6 +59,8 @@ class BlockContext:
         pairs: which tensors of the block can pass a per-channel scale on to the linears that read them.
         moments: computed on demand; only for methods that use calibration tokens.
         query_key: the linears of queries and of keys, if the model has them apart.
+        normals: random starting values of this block; by default those of seed 0 and block 0.
+        saliency: (out, in) of each linear, as `squared_gradients` returns it; empty unless the method asks for it.
     """
 
     block: nn.Module
@@ -60,6 +71,8 @@ class BlockContext:
     pairs: tuple[ScalePair, ...]
     moments: MomentsOf
     query_key: tuple[str, str] | None = None
+    normals: Normals = field(default=partial(start_normals, 0, 0))
+    saliency: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,14 @@ class BlockQuantizer(nn.Module, ABC):
     def aug_loss(self, round_index: int) -> bool:
         """Say whether a round also compares with the full-precision block's output on the quantized path's input."""
         return False
+
+    def penalties(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weighted terms by name that training adds to the loss.
+
+        Args:
+            tensors: what `forward` returned in this step.
+        """
+        return {}
 
     def start_round(self, round_index: int) -> Optimizer:
         """Prepare a round and return its optimiser. Only called when `rounds` is above 0."""

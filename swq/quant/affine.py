@@ -21,6 +21,23 @@ MIN_RANGE = 1e-5  # a constant group would otherwise have scale 0
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """Two thin factors of a matrix (out, in), in the dtype they are stored in.
+
+    Attributes:
+        down: (rank, in).
+        up: (out, rank).
+    """
+
+    down: Tensor
+    up: Tensor
+
+    def product(self) -> Tensor:
+        """Return up @ down, (out, in) in float32."""
+        return self.up.float() @ self.down.float()
+
+
+@dataclass(frozen=True)
 class QuantizedWeight:
     """A quantized weight matrix as it is stored.
 
@@ -29,17 +46,20 @@ class QuantizedWeight:
         scale: (out, n_groups, 1), in the dtype it is stored in.
         zero_point: (out, n_groups, 1) uint8 in [0, 2^n - 1].
         scheme: bits and group size.
+        adapter: what is added to the weight; None adds nothing.
     """
 
     codes: Tensor
     scale: Tensor
     zero_point: Tensor
     scheme: Scheme
+    adapter: Adapter | None = None
 
     def dequantize(self) -> Tensor:
-        """Return the weight (out, in) in float32: (codes - zero_point) * scale."""
+        """Return the weight (out, in) in float32: (codes - zero_point) * scale, plus the adapter's product."""
         codes = self.scheme.group(self.codes).float()
-        return dequantize(codes, self.scale.float(), self.zero_point.float()).reshape(self.codes.shape)
+        weight = dequantize(codes, self.scale.float(), self.zero_point.float()).reshape(self.codes.shape)
+        return weight if self.adapter is None else weight + self.adapter.product()
 
 
 def weight_range(grouped: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,15 +45,23 @@ class BlockReconstruction(LightningModule):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the fake-quantized block's output (B, T, C) for its input (B, T, C)."""
-        output = functional_call(self.block, self.quantizer(), (hidden,), self.block_kwargs)
-        return block_output(output, hidden.shape)
+        return self._output(self.quantizer(), hidden)
+
+    def _output(self, tensors: dict[str, Tensor], hidden: Tensor) -> Tensor:
+        return block_output(functional_call(self.block, tensors, (hidden,), self.block_kwargs), hidden.shape)
 
     def training_step(self, batch: BlockData, step: int) -> dict[str, Tensor]:
-        """Return the step's `loss` and each weighted term of it; with `aug_loss` all are sums over two targets."""
-        compared = batch.outputs(self(batch.hidden))
+        """Return the step's `loss` and each weighted term of it, the quantizer's own terms included.
+
+        With `aug_loss`, the terms that compare outputs are sums over two targets.
+        """
+        tensors = self.quantizer()
+        compared = batch.outputs(self._output(tensors, batch.hidden))
         values: dict[str, Tensor] = {}
         for target, outputs in compared.items():
             total, terms = self.loss(outputs, partial(self.normals, (self.index, step, target)))
             found = {"loss": total, **terms}
             values = {name: values[name] + value for name, value in found.items()} if values else found
+        for name, penalty in self.quantizer.penalties(tensors).items():
+            values = {**values, "loss": values["loss"] + penalty, name: penalty}
         return values

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from lightning.fabric import Fabric
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from swq.checkpoint import pack_weight, unpack_weight
 from swq.errors import UserError
-from swq.methods.quantizer import BlockContext, BlockQuantizer
+from swq.methods.quantizer import BlockContext, BlockQuantizer, start_normals
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
 from swq.quant.moments import Moments
@@ -22,6 +23,7 @@ from swq.reconstruct.data import ActivationPaths, BlockData, to_device
 from swq.reconstruct.module import BlockReconstruction, Normals
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord, load_block, save_block
+from swq.reconstruct.saliency import squared_gradients
 from swq.reconstruct.train import NonFiniteLoss, train_block
 from swq.seeding import keyed_normals
 
@@ -71,7 +73,11 @@ def reconstruct(
     steps = max(1, sum(recipe.method.epoch_lengths(len(paths.fp_hidden)))) if paths else 1
     total = len(model.blocks) * steps
     with tqdm(total=total, desc="reconstruct", unit="step", mininterval=1, disable=not progress) as bar:
-        walk = _Walk(fabric, model, recipe, paths, normals, bar.update)
+        saliency: list[dict[str, Tensor]] = []
+        if paths and calibration is not None and recipe.method.gradient_samples:
+            bar.set_postfix_str("saliency of the weights")
+            saliency = squared_gradients(fabric, model, calibration[: recipe.method.gradient_samples])
+        walk = _Walk(fabric, model, recipe, paths, normals, bar.update, saliency)
         for index, record in enumerate(kept):
             bar.set_postfix_str(f"block {index + 1}/{len(model.blocks)}", refresh=False)
             if index <= last:
@@ -99,6 +105,7 @@ class _Walk:
     paths: ActivationPaths | None
     normals: Normals
     on_step: Callable[[], object]
+    saliency: Sequence[dict[str, Tensor]] = ()
 
     def make(self, index: int) -> tuple[BlockRecord, Tensor | None]:
         """Return a block's record and its output on the full-precision path. The training state is freed."""
@@ -163,6 +170,8 @@ class _Walk:
             pairs=self.model.scale_pairs(index),
             moments=moments,
             query_key=self.model.family.query_key,
+            normals=partial(start_normals, self.recipe.seed, index),
+            saliency=self.saliency[index] if self.saliency else {},
         )
 
 

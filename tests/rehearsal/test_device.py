@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from swq.losses import Loss
 from swq.methods import METHODS
+from swq.methods.apiq import ApiQ
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
 from swq.methods.gptq import GPTQ
@@ -23,6 +24,7 @@ from swq.reconstruct.data import ActivationPaths, BlockData
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.runner import _record, _Walk
+from swq.reconstruct.saliency import squared_gradients
 from swq.streaming import stream
 from tests.rehearsal.pretend import DEVICE, pretended_fabric, pretending
 from tests.support.families import FAMILIES, tiny_model
@@ -35,6 +37,7 @@ TRAINED: dict[str, Method] = {
     "tesseraq from RTN": TesseraQ((0.5, 0.1), iterations=1, start=RTN()),
     "tesseraq from AWQ": TesseraQ((0.5,), iterations=1, start=AWQ(scale=False)),
     "tesseraq from OmniQuant": TesseraQ((0.5,), iterations=1, start=OmniQuant(1)),
+    "apiq": ApiQ(8, 1, saliency_weight=0.1, saliency_samples=2),
 }
 FOUND: dict[str, Method] = {"rtn": RTN(), "awq's ranges": AWQ(scale=False), "gptq": GPTQ()}
 BOTH_FAMILIES = ["llama-grouped", "opt"]
@@ -51,9 +54,13 @@ class Walk:
         self.fabric, self.method = fabric, method
         self.model = tiny_model(family)
         self.paths = ActivationPaths(fabric, self.model, tokens())
-        self.model.fill_block(0, fabric.device)
         recipe = Recipe(method, SCHEME, loss)
-        self.walk = _Walk(fabric, self.model, recipe, self.paths, lambda _, shape: torch.randn(shape), lambda: None)
+        salient = tokens()[: method.gradient_samples]
+        found = squared_gradients(fabric, self.model, salient) if len(salient) else ()
+        self.model.fill_block(0, fabric.device)
+        self.walk = _Walk(
+            fabric, self.model, recipe, self.paths, lambda _, shape: torch.randn(shape), lambda: None, found
+        )
         self.quantizer = method.quantizer(self.walk._context(0))
         self.data = self.paths.block_data(0, with_aug=True)
 

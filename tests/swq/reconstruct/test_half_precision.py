@@ -17,6 +17,7 @@ from torch import Tensor
 
 from swq.losses import Loss
 from swq.methods import METHODS
+from swq.methods.apiq import ApiQ
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
 from swq.methods.gptq import GPTQ
@@ -38,6 +39,8 @@ TRAINED: dict[str, Method] = {
     "TesseraQ from RTN": TesseraQ((0.5, 0.1), iterations=8, lr=0.01, start=RTN()),
     "TesseraQ from AWQ": TesseraQ((0.5, 0.1), iterations=8, lr=0.01, start=AWQ()),
     "TesseraQ from OmniQuant": TesseraQ((0.5,), iterations=8, lr=0.01, start=OmniQuant(epochs=1)),
+    "ApiQ": ApiQ(rank=8, epochs=2),
+    "ApiQ + saliency": ApiQ(rank=8, epochs=2, saliency_weight=0.1, saliency_samples=2),
 }
 LOSSES = {
     "mse": Loss({"mse": 1.0}),
@@ -78,14 +81,16 @@ def test_every_method_trains_in_float16_under_every_loss(
     handle = tiny_llama.blocks[0].register_forward_hook(note)
     records = run(half, tiny_llama, TRAINED[method], LOSSES[loss], calibration)
     handle.remove()
-    assert dtypes == {torch.float16}
+    salient = {torch.float32} if TRAINED[method].gradient_samples else set()
+    assert dtypes == {torch.float16} | salient
     assert all(math.isfinite(step["loss"]) for record in records for step in record.trace)
     assert all(value.dtype == torch.float32 for record in records for value in record.learned.values())
     assert all(tensor.isfinite().all() for record in records for tensor in record.packed.values())
     full = run(fabric, tiny_llama, TRAINED[method], LOSSES[loss], calibration)
     assert records[0].trace[0]["loss"] == pytest.approx(full[0].trace[0]["loss"], rel=0.01)
     measured = [{name: v for name, v in step.items() if "share" in name} for step in records[0].trace]
-    wanted = {f"{term}_grad_share" for term in LOSSES[loss].active} if len(LOSSES[loss].active) > 1 else set()
+    terms = [*LOSSES[loss].active, *(["saliency"] if TRAINED[method].gradient_samples else [])]
+    wanted = {f"{term}_grad_share" for term in terms} if len(terms) > 1 else set()
     (shares,) = [of for of in measured if of] or [{}]
     assert set(shares) == wanted and all(0 <= share <= 1 for share in shares.values())
 
