@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swq.api import Quantized, quantize
     from swq.losses import Loss
+    from swq.methods.apiq import ApiQ
     from swq.methods.awq import AWQ
     from swq.methods.gptq import GPTQ
     from swq.methods.omniquant import OmniQuant
@@ -34,13 +35,14 @@ _FOUND_IN = {
     "Quantized": "swq.api",
     "Loss": "swq.losses",
     "Scheme": "swq.quant.scheme",
+    "ApiQ": "swq.methods.apiq",
     "RTN": "swq.methods.rtn",
     "AWQ": "swq.methods.awq",
     "GPTQ": "swq.methods.gptq",
     "OmniQuant": "swq.methods.omniquant",
     "TesseraQ": "swq.methods.tesseraq",
 }
-__all__ = ["AWQ", "GPTQ", "RTN", "Loss", "OmniQuant", "Quantized", "Scheme", "TesseraQ", "quantize"]
+__all__ = ["AWQ", "GPTQ", "RTN", "ApiQ", "Loss", "OmniQuant", "Quantized", "Scheme", "TesseraQ", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,17 +11,22 @@ LIBRARIES = 1.5 * GIB  # of a process that has torch and CUDA loaded, on the hos
 CONTEXT = 0.5 * GIB  # CUDA's own, on the card
 SAMPLES_HELD = 3  # tensors N T C on the host: inputs of both paths and the target
 GROUP_VALUES = 12  # float32 per group: factors, ranges, scales, and what the gradient keeps of them
+ADAPTER_VALUES = 4  # float32 per value of an adapter: itself, its gradient, two moments
 SCORES = 10e6  # bytes of a cell's items and token losses
 PACKED_TOO = 6.2  # times a packed text: its file, the text unpacked beside it, and the text as it is stored
 
 
 def host_bytes(shapes: Shapes, work: Work) -> float:
-    """Bytes of host memory while reconstructing: libraries, two blocks, 3 N T C floats (4 with a second target), and
-    what is packed so far."""
+    """Bytes of host memory while reconstructing: libraries, two blocks, 3 N T C floats (4 with a second target), what
+    is packed so far, and, where the model's gradients are needed, these and each block's input for their samples."""
     held = SAMPLES_HELD + any(phase.targets > 1 for phase in work.phases)
     samples = held * work.samples * work.tokens * shapes.hidden * FLOAT if work.calibrated else 0
     blocks = 2 * shapes.block_parameters * FLOAT if work.bits else 0
-    return LIBRARIES + blocks + samples + artefact_bytes(shapes, work)
+    gradients = 0.0
+    if work.gradient_samples:
+        inputs = (shapes.blocks + 1) * work.gradient_samples * work.tokens * shapes.hidden
+        gradients = FLOAT * (shapes.blocks * shapes.quantized + inputs)
+    return LIBRARIES + blocks + samples + artefact_bytes(shapes, work) + gradients
 
 
 def reconstruct_device_bytes(shapes: Shapes, work: Work) -> float:
@@ -42,11 +47,13 @@ def search_bytes(shapes: Shapes, work: Work) -> float:
 
 
 def train_bytes(shapes: Shapes, work: Work) -> float:
-    """Bytes of training: `state_bytes` per quantized weight, 12 float32 per group, and a batch's activations."""
+    """Bytes of training: `state_bytes` per quantized weight, 12 float32 per group, 4 per value of an adapter, and a
+    batch's activations."""
     if not work.phases:
         return 0
     samples = min(work.samples, max(phase.samples for phase in work.phases))
     state = work.state_bytes * shapes.quantized + GROUP_VALUES * FLOAT * n_groups(shapes, work)
+    state += ADAPTER_VALUES * FLOAT * adapter_values(shapes, work)
     return state + batch_bytes(shapes, work, samples)
 
 
@@ -63,6 +70,11 @@ def batch_bytes(shapes: Shapes, work: Work, samples: int) -> float:
 def n_groups(shapes: Shapes, work: Work) -> int:
     """Groups of a block's quantized weights."""
     return sum(linear.weights // linear.group(work.group) for linear in shapes.linears)
+
+
+def adapter_values(shapes: Shapes, work: Work) -> int:
+    """Values of the adapters of a block: rank times in plus out of every linear."""
+    return work.rank * sum(linear.inputs + linear.outputs for linear in shapes.linears)
 
 
 def moment_bytes(shapes: Shapes, work: Work) -> float:
@@ -93,11 +105,13 @@ def score_device_bytes(shapes: Shapes, seq_len: int, batch_tokens: int, element:
 
 
 def artefact_bytes(shapes: Shapes, work: Work) -> float:
-    """Bytes of a packed model: codes, a scale and a zero point per group, and what was learned for each group."""
+    """Bytes of a packed model: codes, a scale and a zero point per group, adapters, and what was learned for each
+    group."""
     if not work.bits:
         return 0
     per_group = work.scale_bytes + work.bits / 8 + work.learned * FLOAT
-    return shapes.blocks * (shapes.quantized * work.bits / 8 + n_groups(shapes, work) * per_group)
+    adapters = work.scale_bytes * adapter_values(shapes, work)
+    return shapes.blocks * (shapes.quantized * work.bits / 8 + n_groups(shapes, work) * per_group + adapters)
 
 
 def cell_disk_bytes(shapes: Shapes, work: Work) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.config.cell import Cell
 from bench.config.sections import Calibration
+from swq.methods.apiq import ApiQ
 from swq.methods.awq import AWQ
 from swq.methods.base import Method
 from swq.methods.gptq import GPTQ
@@ -15,12 +16,15 @@ from swq.methods.tesseraq import TesseraQ
 # Passes over the float32 weights per step, counted in the code: every read and every write of a tensor of their size.
 OMNIQUANT_PASSES = 24  # fake quantization 20 forward, 4 backward; AdamW sees two factors per group only
 LET_PASSES = 23  # added to those: the gradient of the weights 2, ranges anew 8, scales forward and back 8, shifts 5
+ADAPTER_PASSES = 6  # added to those: the product 1, its sum with the weight 3, its two gradients 2
+SALIENCY_PASSES = 19  # added to those: the weighted squared change 9 forward, 7 backward, the sum of gradients 3
 TESSERAQ_PASSES = 52  # soft weights 35 forward, 10 backward; fused Adam, as many variables as weights, 7
 # Bytes on the card per quantized weight, in addition to the block's: every tensor of their size that is alive at once.
 FOUND_BYTES = 5  # what is rounded (4) and its codes (1)
 OMNIQUANT_BYTES = 8  # rounded weights and the slope of the rounding
 LET_BYTES = 5  # added to those: transformed weights, and where the rounding clamps (1)
 SHARES_BYTES = {False: 3, True: 1}  # added to OmniQuant's in the step that measures gradient shares; by `half`
+SALIENCY_BYTES = 16  # in place of those, with the saliency, and the change of the weights
 TESSERAQ_BYTES = 32  # floor, variables, their gradient, two moments, slope, codes and weights, 4 each
 AWQ_BYTES = 4  # added to those where it starts from AWQ: the transformed weights
 HALF_BYTES = 2  # added under autocast: the weights in half precision
@@ -79,6 +83,8 @@ class Work:
         scale_bytes: of a stored scale.
         state_bytes: on the card per quantized weight, in addition to the block's own.
         learned: float32 values per group that are kept for study.
+        rank: of an adapter that every linear gets.
+        gradient_samples: samples on which squared gradients of the whole model are computed first.
     """
 
     samples: int
@@ -96,6 +102,8 @@ class Work:
     scale_bytes: int = 2
     state_bytes: float = 0
     learned: int = 0
+    rank: int = 0
+    gradient_samples: int = 0
 
 
 def work_of(cell: Cell, calibration: Calibration) -> Work:
@@ -123,6 +131,8 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
         scale_bytes=2 if cell.scale_dtype == "float16" else 4,
         state_bytes=_state_bytes(cell, half),
         learned=_learned(method),
+        rank=method.rank if isinstance(method, ApiQ) else 0,
+        gradient_samples=min(method.gradient_samples, calibration.n_samples),
     )
 
 
@@ -134,6 +144,9 @@ def phases(method: Method, n_samples: int) -> tuple[Phase, ...]:
         return (*phases(method.start, n_samples), Phase(own, method.batch_size, TESSERAQ_PASSES))
     if isinstance(method, OmniQuant):
         return (Phase(steps, 1, OMNIQUANT_PASSES + LET_PASSES * method.let, 1 + method.aug_loss),)
+    if isinstance(method, ApiQ):
+        passes = OMNIQUANT_PASSES + ADAPTER_PASSES * bool(method.rank) + SALIENCY_PASSES * bool(method.gradient_samples)
+        return (Phase(steps, 1, passes, 1 + method.aug_loss),)
     return (Phase(steps, 1, OMNIQUANT_PASSES),) if steps else ()
 
 
@@ -143,6 +156,8 @@ def _state_bytes(cell: Cell, half: bool) -> float:
         return FOUND_BYTES
     if isinstance(method, TesseraQ):  # its state hides what LET or gradient shares need on top
         return TESSERAQ_BYTES + AWQ_BYTES * isinstance(method.start, AWQ) + HALF_BYTES * half
+    if method.gradient_samples:
+        return SALIENCY_BYTES
     let = isinstance(method, OmniQuant) and method.let
     shares = cell.loss is not None and len(cell.loss.active) > 1
     return OMNIQUANT_BYTES + LET_BYTES * let + SHARES_BYTES[half] * shares + HALF_BYTES * half

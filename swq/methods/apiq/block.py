@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,9 @@ class ApiQBlock(BlockQuantizer):
             if settings.rank:
                 normals = block.normals(f"adapter of {name}", (settings.rank, linear.in_features))
                 self.adapters[_key(name)] = LowRank(normals, linear.weight)
-        self.saliency = {name: square.to(block.linears[name].weight.device) for name, square in block.saliency.items()}
+        weights = self.clipping.plain.weights
+        self.saliency = {name: square.to(weights[name].device) for name, square in block.saliency.items()}
+        self.whole = _weighted((self.saliency[name], weights[name]) for name in self.saliency)
 
     def forward(self) -> dict[str, Tensor]:
         tensors = self.clipping()
@@ -65,11 +67,9 @@ class ApiQBlock(BlockQuantizer):
         """Return the saliency-weighted squared change of the block's weights, relative to that of setting them to 0."""
         if not self.saliency:
             return {}
-        originals = self.clipping.plain.weights
-        changes = [(s, tensors[f"{name}.weight"] - originals[name]) for name, s in self.saliency.items()]
-        changed = torch.stack([(s * change.square()).sum() for s, change in changes]).sum()
-        whole = torch.stack([(s * originals[name].square()).sum() for name, s in self.saliency.items()]).sum()
-        return {"saliency": self.settings.saliency_weight * changed / whole}
+        weights = self.clipping.plain.weights
+        changed = _weighted((s, tensors[f"{name}.weight"] - weights[name]) for name, s in self.saliency.items())
+        return {"saliency": self.settings.saliency_weight * changed / self.whole}
 
     def aug_loss(self, round_index: int) -> bool:
         return self.clipping.aug_loss(round_index)
@@ -97,6 +97,11 @@ class ApiQBlock(BlockQuantizer):
         for key, adapter in self.adapters.items():
             assert isinstance(adapter, LowRank)
             yield key.replace("/", "."), adapter
+
+
+def _weighted(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the sum of saliency times squared values over all linears."""
+    return sum(((saliency * values.square()).sum() for saliency, values in pairs), start=torch.zeros(()))
 
 
 def _key(name: str) -> str:

@@ -78,12 +78,8 @@ def moved(records: list[BlockRecord], model: DecoderModel, saliency: list[dict[s
 def test_saliency_moves_salient_weights_less(fabric: Fabric, tiny_llama: DecoderModel, calibration: Tensor) -> None:
     """Both less than without, and less relative to the other weights."""
     saliency = squared_gradients(fabric, tiny_llama, calibration)
-    plain, held = (
-        moved(
-            walk(fabric, tiny_llama, calibration, ApiQ(8, 8, 0.02, 0.1, 0.01, 0.1, False, weight)), tiny_llama, saliency
-        )
-        for weight in (0.0, 1.0)
-    )
+    methods = [ApiQ(8, 8, lwc_lr=0.02, adapter_lr=0.01, saliency_weight=weight) for weight in (0.0, 1.0)]
+    plain, held = (moved(walk(fabric, tiny_llama, calibration, of), tiny_llama, saliency) for of in methods)
     assert held[0] < 0.9 * plain[0]
     assert held[0] / held[1] < 0.9 * plain[0] / plain[1]
 
@@ -138,7 +134,7 @@ def test_a_rank_that_no_linear_has_is_refused(fabric: Fabric, tiny_llama: Decode
 def test_packed_export_says_what_carries_adapters(tmp_path: Path, calibration: Tensor) -> None:
     model = tiny_lm("llama")
     quantized = swq.quantize(model, calibration % 96, "w2a16g32", ApiQ(4, 1), {"mse": 1.0})
-    with pytest.raises(UserError, match="packed: the weights have adapters.*; export without packed"):
+    with pytest.raises(UserError, match=r"packed: the weights have adapters.*; export without packed"):
         quantized.export(tmp_path / "packed", model, packed=True)
     assert not (tmp_path / "packed").exists()
 
