@@ -116,7 +116,7 @@ def test_configuration_examples_are_valid(preset: str, example: str, monkeypatch
 
 
 def test_there_are_configuration_examples() -> None:
-    assert len(re.findall(EXAMPLE, PAGES["docs/configuration.md"])) == 10
+    assert len(re.findall(EXAMPLE, PAGES["docs/configuration.md"])) == 12
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
@@ -138,7 +138,7 @@ def test_loss_terms_are_all_listed() -> None:
 def test_presets_are_all_listed() -> None:
     presets = {path.stem for path in (ROOT / "conf/preset").glob("*.yaml")}
     table = PAGES["docs/configuration.md"].split("| preset | whose recipe")[1].split("\n\n")[0]
-    assert set(re.findall(r"`((?:gptq|omniquant|tesseraq)-[a-z0-9-]+)`", table)) == presets
+    assert set(re.findall(r"`((?:apiq|gptq|omniquant|tesseraq)-[a-z0-9-]+)`", table)) == presets
 
 
 def test_suites_are_all_listed() -> None:

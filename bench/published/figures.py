@@ -19,7 +19,7 @@ from swq.methods import METHODS
 from swq.quant.scheme import Scheme
 
 PUBLISHED = Path("conf/published.yaml")
-OTHERS = ("hqq", "autoround", "efficientqat")  # methods with published figures that this project lacks
+OTHERS = ("hqq", "autoround", "efficientqat", "apiq-saliency")  # with published figures; no method's name here
 TEXTS = ("wikitext2", "c4")  # with published perplexities
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

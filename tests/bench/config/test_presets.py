@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bench.config.cell import Cell
 from bench.config.compose import composed
 from swq.errors import UserError
 from swq.losses import Loss
+from swq.methods.apiq import ApiQ
 from swq.methods.awq import AWQ
 from swq.methods.gptq import GPTQ
 from swq.methods.omniquant import OmniQuant
@@ -62,6 +64,12 @@ def test_schedules_are_the_published_ones() -> None:
     assert cell_of("tesseraq-official-w2a16").method.start == OmniQuant(40, 0.01, 0.0, aug_loss=True)
     assert cell_of("gptq-official").method == GPTQ(0.01, act_order=False, true_sequential=False)
     assert cell_of("gptq-official-llama").method == GPTQ(0.01, act_order=True, true_sequential=True)
+    apiq = cell_of("apiq-official")
+    assert isinstance(apiq.method, ApiQ)
+    assert apiq.method == ApiQ(64, 20, 5e-3, 0.1, 5e-4, 0.1, aug_loss=True) and not apiq.method.gradient_samples
+    assert cell_of("apiq-fork-sw").method == apiq.method
+    salient = replace(apiq.method, saliency_weight=1e-3)
+    assert cell_of("apiq-saliency").method == cell_of("apiq-saliency-sw").method == salient
     precisions = {name: cell_of(name).precision for name in PRESETS}
     assert {name for name, precision in precisions.items() if precision == "32-true"} == {
         "omniquant-fork",
