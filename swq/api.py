@@ -106,6 +106,7 @@ def quantize(
     *,
     seed: int = 0,
     scale_dtype: str = "float16",
+    bias_compensation: bool = False,
     precision: str = "32-true",
     resume: Path | str | None = None,
     fabric: Fabric | None = None,
@@ -123,6 +124,7 @@ def quantize(
         loss: weights by term, such as {"mse": 0.9, "sw": 0.1}; None for a method that does not train.
         seed: of every random draw.
         scale_dtype: that scales are stored in, "float16" or "float32".
+        bias_compensation: after the method, shift the biases that there are so that no linear's mean output changes.
         precision: of training, as Lightning writes it: "32-true", "bf16-mixed", or on a GPU "16-mixed".
         resume: a folder for finished blocks. A killed call that is made again with the same arguments continues there.
         fabric: owns device and precision; by default the first GPU, or else the CPU.
@@ -139,10 +141,11 @@ def quantize(
         Loss(dict(loss)) if isinstance(loss, Mapping) else loss,
         seed,
         scale_dtype,  # type: ignore[arg-type]
+        bias_compensation,
     )
     decoder, sha256 = (_held(model), "") if isinstance(model, PreTrainedModel) else _in_folder(Path(model))
     fabric = fabric or Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
-    calibration = tokens.cpu().long() if tokens is not None and method.needs_calibration else None
+    calibration = tokens.cpu().long() if tokens is not None and recipe.needs_calibration else None
     kept = None if resume is None else _pieces(Path(resume), sha256, calibration, repr(recipe), precision)
     blocks = list(reconstruct(fabric, decoder, recipe, calibration, kept))
     artefact = Artefact(

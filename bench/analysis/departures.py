@@ -30,7 +30,7 @@ def _of_rows(measured: Measured, plan: Plan) -> Iterator[str]:
             continue
         run = {params.cells[result.key].seed for result in row.results}
         diverged = {params.cells[result.key].seed for result in row.results if result.diverged}
-        wanted = set(plan.seeds) if row.cell.method.needs_calibration else run  # RTN as a base has no seeds
+        wanted = set(plan.seeds) if row.cell.recipe.needs_calibration else run  # RTN as a base has no seeds
         for what, seeds in (
             ("lacks", wanted - run),
             ("has more than planned:", run - wanted),

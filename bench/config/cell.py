@@ -75,6 +75,7 @@ class Cell(Strict):
     loss: Annotated[Loss | None, BeforeValidator(reporting(_build_loss))] = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     scale_dtype: Literal["float16", "float32"] = "float16"
+    bias_compensation: bool = False
     seed: int = Field(default=0, ge=0)
     plugins: dict[str, str] = Field(default_factory=dict)
 
@@ -96,7 +97,7 @@ class Cell(Strict):
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe that the library runs."""
-        return Recipe(self.method, self.scheme, self.loss, self.seed, self.scale_dtype)
+        return Recipe(self.method, self.scheme, self.loss, self.seed, self.scale_dtype, self.bias_compensation)
 
     def as_data(self) -> dict[str, Any]:
         """Return what decides the cell's artefact, apart from its inputs, as JSON would hold it; defaults left out."""
@@ -106,6 +107,7 @@ class Cell(Strict):
             "loss": as_data(self.loss),
             "precision": self.precision,
             "scale_dtype": self.scale_dtype,
+            "bias_compensation": self.bias_compensation,
             "seed": self.seed,
         }
         given = {n: v for n, v in values.items() if getattr(self, n) != type(self).model_fields[n].default}

@@ -13,7 +13,7 @@ from bench.config.seeds import SeedGroup
 
 def label(cell: Cell) -> str:
     """Return a cell's name for people; cells that differ only in numbers share it."""
-    return cell.method.label + (" + SW" if cell.has_sw else "") + (" + placebo" if cell.has_placebo else "")
+    return cell.recipe.label + (" + SW" if cell.has_sw else "") + (" + placebo" if cell.has_placebo else "")
 
 
 def labels(params: Params) -> dict[str, str]:

@@ -111,7 +111,7 @@ class Params(Strict):
         cell = self.cells[key]
         source = self.models.get(cell.model) or self.trainings[cell.model]
         parts: dict[str, Any] = {"model": source.as_data(), "recipe": cell.as_data()}
-        if cell.method.needs_calibration:
+        if cell.recipe.needs_calibration:
             calibration = self.calibrations[cell.calibration]
             parts |= {"calibration": calibration.as_data(), "corpus": self.corpora[calibration.corpus].as_data()}
         return parts

@@ -46,7 +46,7 @@ def check_seeds(cells: Cells, calibrations: Calibrations, baselines: Mapping[str
                 raise mistake(message)
         for key in keys if len(keys) > 1 else ():
             base = baselines.get(key)
-            if base is not None and cells[base].method.needs_calibration and seeds[base] != seeds[key]:
+            if base is not None and cells[base].recipe.needs_calibration and seeds[base] != seeds[key]:
                 message = f"report.baselines.{key}: {base} has other seeds; each seed of a row needs its own base"
                 raise mistake(message)
 
@@ -67,5 +67,5 @@ def _drawn_by(cell: Cell, seeds: tuple[int, int]) -> tuple[int | None, int | Non
     own, sample = seeds
     return (
         own if cell.has_sw or cell.has_placebo or cell.method.draws else None,
-        sample if cell.method.needs_calibration else None,
+        sample if cell.recipe.needs_calibration else None,
     )

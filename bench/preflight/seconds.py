@@ -138,8 +138,8 @@ def solve_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
 
 def reconstruct_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
     """Seconds of the stage: start-up, the checkpoint read once, and L blocks: the full-precision and the quantized
-    path, a pass for the second target and one for moments, search, GPTQ, and training. Squared gradients take twice a
-    forward pass and a backward pass, in float32."""
+    path, a pass for the second target and one for moments, search, GPTQ, training, and bias compensation's passes.
+    Squared gradients take two forward passes and a backward pass, in float32."""
     if not work.bits:
         return rates.startup
     seconds = rates.startup + STORED * shapes.parameters / rates.disk
@@ -148,6 +148,7 @@ def reconstruct_seconds(shapes: Shapes, work: Work, rates: Rates) -> float:
         block = (2 + second + work.moments) * pass_seconds(shapes, work, rates)
         block += search_seconds(shapes, work, rates) + solve_seconds(shapes, work, rates)
         block += training_seconds(shapes, work, rates)
+        block += (len(shapes.linears) + 1) * work.compensated * pass_seconds(shapes, work, rates)
         tokens = work.gradient_samples * work.tokens
         block += 4 * forward_flops(shapes, tokens, work.tokens) / rates.single
         seconds += shapes.blocks * block

@@ -84,6 +84,7 @@ class Work:
         state_bytes: on the card per quantized weight, in addition to the block's own.
         learned: float32 values per group that are kept for study.
         rank: of an adapter that every linear gets.
+        compensated: whether a pass for each linear, and one more, follow for its mean inputs.
         gradient_samples: samples on which squared gradients of the whole model are computed first.
     """
 
@@ -103,6 +104,7 @@ class Work:
     state_bytes: float = 0
     learned: int = 0
     rank: int = 0
+    compensated: bool = False
     gradient_samples: int = 0
 
 
@@ -118,7 +120,7 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
     return Work(
         samples=calibration.n_samples,
         tokens=calibration.seq_len,
-        calibrated=method.needs_calibration,
+        calibrated=cell.recipe.needs_calibration,
         half=half,
         phases=phases(method, calibration.n_samples),
         search=search,
@@ -132,6 +134,7 @@ def work_of(cell: Cell, calibration: Calibration) -> Work:
         state_bytes=_state_bytes(cell, half),
         learned=_learned(method),
         rank=method.rank if isinstance(method, ApiQ) else 0,
+        compensated=cell.bias_compensation,
         gradient_samples=min(method.gradient_samples, calibration.n_samples),
     )
 

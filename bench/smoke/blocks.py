@@ -111,7 +111,7 @@ def _reconstructed(fabric: Fabric, block: Shapes, tokens: int, name: str, precis
     records: list[BlockRecord] = []
 
     def walk() -> None:
-        calibration = ids if cell.method.needs_calibration else None
+        calibration = ids if cell.recipe.needs_calibration else None
         records.extend(reconstruct(fabric, model, cell.recipe, calibration, progress=False))
 
     peak = peak_of(walk, fabric.device)

@@ -43,7 +43,7 @@ def reconstruct(params: Params, key: str) -> str:
     model_record = ModelRecord.load(cell.model)
     model_record.check_weights(cell.model)
     tokens = calibration_tokens(cell.calibration, params.calibrations[cell.calibration])
-    calibration = tokens if cell.method.needs_calibration else None
+    calibration = tokens if cell.recipe.needs_calibration else None
     tokens_sha256 = sha256_file(calibration_file(cell.calibration))
     inputs = {"model_sha256": model_record.sha256, "calibration_sha256": tokens_sha256}
     state = State(

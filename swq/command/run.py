@@ -56,7 +56,7 @@ def run(request: Request, recipe: Recipe) -> str:
         UserError: as `swq.quantize`, or the output folder is taken.
     """
     check_free(request.out)
-    needed = recipe.method.needs_calibration
+    needed = recipe.needs_calibration
     if needed and request.text is None:
         raise UserError(f"{recipe.method.title} needs calibration text or tokens: give --calibration")
     fabric = start_fabric(request.device, request.precision, request.threads)
@@ -79,9 +79,7 @@ def run(request: Request, recipe: Recipe) -> str:
         epochs = [] if tokens is None else recipe.method.epoch_lengths(len(tokens))
         write(request.out, found, epochs, request.precision)
     taken = f"; {found.resumed} of {len(found.losses)} blocks are those of a stopped run" if found.resumed else ""
-    return (
-        f"{request.out}: {recipe.scheme} by {recipe.method.label}, {found.bits_per_weight:.3f} bits per weight{taken}"
-    )
+    return f"{request.out}: {recipe.scheme} by {recipe.label}, {found.bits_per_weight:.3f} bits per weight{taken}"
 
 
 @contextmanager

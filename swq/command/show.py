@@ -55,7 +55,7 @@ def inspect(folder: Path, model: Path | None, device: str, text: Text | None) ->
     loss = recipe.loss and ", ".join(f"{weight:g} {term}" for term, weight in recipe.loss.weights.items())
     facts = [
         ("model", quantized.source),
-        ("method", recipe.method.label),
+        ("method", recipe.label),
         ("scheme", str(recipe.scheme)),
         ("loss", loss or "none: nothing was trained"),
         ("seed", recipe.seed),

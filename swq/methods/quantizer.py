@@ -99,11 +99,14 @@ class BlockResult:
         weights: quantized weights by the linear's path inside the block.
         learned: the trained tensors, by name; kept for study, not needed to run the model.
         changed: the block's other tensors that differ from the original, by their name in its state dict.
+        unrounded: returns the weights that compute what the block did, (out, in) by their path, before clipping and
+            rounding; by default the block's own.
     """
 
     weights: dict[str, QuantizedWeight]
     learned: dict[str, Tensor] = field(default_factory=dict)
     changed: dict[str, Tensor] = field(default_factory=dict)
+    unrounded: Callable[[], dict[str, Tensor]] = dict
 
 
 class BlockQuantizer(nn.Module, ABC):
@@ -156,6 +159,10 @@ class RangeQuantizer(BlockQuantizer):
     def layout(self) -> Layout:
         """Return what is to be rounded, differentiable in what is learned."""
 
+    def unrounded(self) -> dict[str, Tensor]:
+        """Return the weights (out, in) by their path that compute what the block did, before clipping and rounding."""
+        return self.layout().weights
+
     def learned(self) -> dict[str, Tensor]:
         """Return what was trained, by name, on the CPU."""
         return {}
@@ -175,7 +182,7 @@ class RangeQuantizer(BlockQuantizer):
             name: quantize_weight(weight, self.scheme, *layout.ranges[name], self.scale_dtype)
             for name, weight in layout.weights.items()
         }
-        return BlockResult(weights, self.learned(), self.stored(layout.changed))
+        return BlockResult(weights, self.learned(), self.stored(layout.changed), self.unrounded)
 
     def stored(self, changed: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return changed tensors in the dtype of the block's own."""
@@ -183,11 +190,23 @@ class RangeQuantizer(BlockQuantizer):
 
 
 class FixedLayout(RangeQuantizer):
-    """A layout that is found without training."""
+    """A layout that is found without training.
 
-    def __init__(self, block: BlockContext, layout: Layout) -> None:
+    Args:
+        block: what is laid out.
+        layout: of it.
+        unrounded: returns the weights as they were before a search clipped them; None where nothing was clipped.
+    """
+
+    def __init__(
+        self, block: BlockContext, layout: Layout, unrounded: Callable[[], dict[str, Tensor]] | None = None
+    ) -> None:
         super().__init__(block)
         self._layout = layout
+        self._unrounded = unrounded
+
+    def unrounded(self) -> dict[str, Tensor]:
+        return self._unrounded() if self._unrounded else super().unrounded()
 
     def layout(self) -> Layout:
         return self._layout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -145,18 +145,51 @@ class ActivationPaths:
         stride = max(1, self.quant_hidden.shape[1] // n_tokens)
         gathered: dict[str, Moments] = {}
 
-        def note(name: str, arguments: tuple[Tensor, ...]) -> None:
-            # Called once per sample. Some blocks flatten the sample; a row is one token either way.
-            sample = Moments.of(arguments[0].flatten(end_dim=-2)[::stride], group_size)
+        def note(name: str, inputs: Tensor) -> None:
+            sample = Moments.of(inputs.flatten(end_dim=-2)[::stride], group_size)
             gathered[name] = gathered[name] + sample if name in gathered else sample
 
+        self._note_inputs(index, names, self.quant_hidden, tensors or {}, note)
+        return gathered
+
+    def _note_inputs(
+        self,
+        index: int,
+        names: Iterable[str],
+        hidden: Tensor,
+        tensors: dict[str, Tensor],
+        note: Callable[[str, Tensor], None],
+    ) -> None:
+        """Run a block on `hidden`, and tell the input of each of some linears, once per sample.
+
+        Some blocks flatten the sample; a row is one token either way.
+        """
         with ExitStack() as hooks:
             for name in names:
                 linear = self.blocks[index].get_submodule(name)
-                handle = linear.register_forward_pre_hook(lambda _, arguments, name=name: note(name, arguments))
+                handle = linear.register_forward_pre_hook(lambda _, arguments, name=name: note(name, arguments[0]))
                 hooks.callback(handle.remove)
-            for _ in self._outputs(index, tensors or {}, self.quant_hidden):
+            for _ in self._outputs(index, tensors, hidden):
                 pass
+
+    def mean_inputs(
+        self, index: int, names: Iterable[str], hidden: Tensor, tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the mean input (in,) over all tokens of linears of block `index`, which runs on `hidden` (N, T, C).
+
+        Args:
+            index: the block.
+            names: the linears' paths inside it.
+            hidden: its input.
+            tensors: used in place of the block's own.
+        """
+        gathered: dict[str, Tensor] = {}
+
+        def note(name: str, inputs: Tensor) -> None:
+            mean = inputs.flatten(end_dim=-2).float().mean(dim=0) / len(hidden)
+            gathered[name] = gathered[name] + mean if name in gathered else mean
+
+        self._note_inputs(index, names, hidden, tensors, note)
         return gathered
 
     def advance(self, index: int, fp_output: Tensor, tensors: dict[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ from swq.methods.quantizer import BlockContext, BlockQuantizer, start_normals
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
 from swq.quant.moments import Moments
+from swq.reconstruct.compensate import compensated, require_biases
 from swq.reconstruct.data import ActivationPaths, BlockData, to_device
 from swq.reconstruct.module import BlockReconstruction, Normals
 from swq.reconstruct.recipe import Recipe
@@ -60,15 +61,18 @@ def reconstruct(
         return
     if recipe.method.needs_pairs:
         model.require_pairs(type(recipe.method).__name__)
-    if recipe.method.needs_calibration and calibration is None:
-        raise UserError(f"{type(recipe.method).__name__} needs calibration tokens")
+    if recipe.needs_calibration and calibration is None:
+        what = "bias_compensation" if recipe.bias_compensation else type(recipe.method).__name__
+        raise UserError(f"{what} needs calibration tokens")
+    if recipe.bias_compensation:
+        require_biases(model)
     if recipe.loss and recipe.loss.needs_other and calibration is not None and len(calibration) < 2:
         raise UserError("loss: sw_mismatched needs another sample's output, and there is only one calibration sample")
     kept = [load_block(resume, index) if resume else None for index in range(len(model.blocks))]
     last = max((index for index, record in enumerate(kept) if record is None), default=-1)  # that has to be made
     normals = normals or (lambda key, shape: keyed_normals(recipe.seed, ("sw", *key), shape))
     paths = None
-    if recipe.method.needs_calibration and calibration is not None and last >= 0:
+    if recipe.needs_calibration and calibration is not None and last >= 0:
         paths = ActivationPaths(fabric, model, calibration)
     steps = max(1, sum(recipe.method.epoch_lengths(len(paths.fp_hidden)))) if paths else 1
     total = len(model.blocks) * steps
@@ -110,15 +114,14 @@ class _Walk:
     def make(self, index: int) -> tuple[BlockRecord, Tensor | None]:
         """Return a block's record and its output on the full-precision path. The training state is freed."""
         began = time.perf_counter()
-        name = self.model.block_name(index)
         quantizer = self.recipe.method.quantizer(self._context(index))
         if self.paths is None:
-            return _record(name, quantizer, began), None
+            return self.record(index, quantizer, began), None
         data = self.paths.block_data(index, any(map(quantizer.aug_loss, range(quantizer.rounds))))
         if self.recipe.loss is None:
-            return _record(name, quantizer, began), data.fp_output
+            return self.record(index, quantizer, began), data.fp_output
         try:
-            return _record(name, quantizer, began, self._train(index, quantizer, data, 1.0)), data.fp_output
+            return self.record(index, quantizer, began, self._train(index, quantizer, data, 1.0)), data.fp_output
         except NonFiniteLoss as error:
             first = str(error)
         warnings.warn(f"{first}; the block is trained again at {SLOWER} times the learning rate", stacklevel=1)
@@ -127,7 +130,33 @@ class _Walk:
             trace = self._train(index, quantizer, data, SLOWER)
         except NonFiniteLoss as error:
             raise NonFiniteLoss(f"{error}; that was at {SLOWER} times the learning rate, after {first}") from error
-        return _record(name, quantizer, began, trace, first), data.fp_output
+        return self.record(index, quantizer, began, trace, first), data.fp_output
+
+    def record(
+        self,
+        index: int,
+        quantizer: BlockQuantizer,
+        began: float,
+        trace: list[dict[str, float]] | None = None,
+        retried: str | None = None,
+    ) -> BlockRecord:
+        """Return what a block's quantizer has come to, as it is kept and stored."""
+        result, name = quantizer.finalize(), self.model.block_name(index)
+        if self.recipe.bias_compensation:
+            assert self.paths is not None, "a recipe that compensates says needs_calibration"
+            result = compensated(self.paths, index, self.model.linears(index), result)
+        packed: dict[str, Tensor] = {}
+        for linear, weight in result.weights.items():
+            packed |= pack_weight(f"{name}.{linear}", weight)
+        return BlockRecord(
+            shapes={f"{name}.{linear}": tuple(weight.codes.shape) for linear, weight in result.weights.items()},
+            packed=packed,
+            changed={f"{name}.{key}": value.cpu() for key, value in result.changed.items()},
+            learned={f"{name}.{key}": value for key, value in result.learned.items()},
+            trace=trace or [],
+            seconds=round(time.perf_counter() - began, 3),
+            retried=retried,
+        )
 
     def stored(self, index: int, record: BlockRecord) -> dict[str, Tensor]:
         """Return a block's stored tensors by their names inside it: what is propagated is what was stored."""
@@ -173,25 +202,3 @@ class _Walk:
             normals=partial(start_normals, self.recipe.seed, index),
             saliency=self.saliency[index] if self.saliency else {},
         )
-
-
-def _record(
-    name: str,
-    quantizer: BlockQuantizer,
-    began: float,
-    trace: list[dict[str, float]] | None = None,
-    retried: str | None = None,
-) -> BlockRecord:
-    result = quantizer.finalize()
-    packed: dict[str, Tensor] = {}
-    for linear, weight in result.weights.items():
-        packed |= pack_weight(f"{name}.{linear}", weight)
-    return BlockRecord(
-        shapes={f"{name}.{linear}": tuple(weight.codes.shape) for linear, weight in result.weights.items()},
-        packed=packed,
-        changed={f"{name}.{key}": value.cpu() for key, value in result.changed.items()},
-        learned={f"{name}.{key}": value for key, value in result.learned.items()},
-        trace=trace or [],
-        seconds=round(time.perf_counter() - began, 3),
-        retried=retried,
-    )

@@ -23,7 +23,7 @@ from swq.reconstruct import data as samples
 from swq.reconstruct.data import ActivationPaths, BlockData
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
-from swq.reconstruct.runner import _record, _Walk
+from swq.reconstruct.runner import _Walk
 from swq.reconstruct.saliency import squared_gradients
 from swq.streaming import stream
 from tests.rehearsal.pretend import DEVICE, pretended_fabric, pretending
@@ -92,7 +92,7 @@ def test_training_and_what_is_stored_stay_on_the_device(
     with pretending(monkeypatch):
         walk = Walk(fabric, family, TRAINED[method], ALL)
         walk.train(ALL, walk.data)
-        record = _record(walk.model.block_name(0), walk.quantizer, 0.0)
+        record = walk.walk.record(0, walk.quantizer, 0.0)
         stored = walk.walk.stored(0, record)
         assert {stored[f"{name}.weight"].device for name in walk.model.linears(0)} == {DEVICE}
         assert {t.device.type for part in (record.packed, record.learned) for t in part.values()} == {"cpu"}
@@ -113,7 +113,7 @@ def test_methods_that_do_not_train_stay_on_the_device(
 ) -> None:
     with pretending(monkeypatch):
         walk = Walk(fabric, "llama", FOUND[method])
-        stored = walk.walk.stored(0, _record(walk.model.block_name(0), walk.quantizer, 0.0))
+        stored = walk.walk.stored(0, walk.walk.record(0, walk.quantizer, 0.0))
         assert {tensor.device for tensor in stored.values()} == {DEVICE}
 
 

@@ -10,6 +10,7 @@ over all calibration tokens. The authors' code compares the outputs of the atten
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from swq.kernels.fake_quantize import fake_quantize
 from swq.methods.awq.clip import search_clip
 from swq.methods.quantizer import BlockContext, FixedLayout, RangeQuantizer
 from swq.methods.transfer import block_tensors, hand_over, layout_of
+from swq.models.family import ScalePair
 from swq.quant.affine import weight_range
 from swq.quant.moments import Moments
 from swq.quant.scheme import Scheme
@@ -38,17 +40,27 @@ def searched(settings: AWQ, block: BlockContext) -> RangeQuantizer:
     moments = block.moments(block.linears, group_size, SEARCH_TOKENS)
     before = block_tensors(block.block)
     tensors = dict(before)
+    scales: list[tuple[ScalePair, Tensor]] = []
     for pair in block.pairs if settings.scale else ():
         weights = [tensors[f"{reader}.weight"] for reader in pair.readers]
         scale = search_scale(weights, moments[pair.readers[0]], block.scheme)
         hand_over(tensors, pair, scale)
+        scales.append((pair, scale))
         moments |= {reader: moments[reader].divided_by(scale) for reader in pair.readers}
     layout = layout_of(tensors, before, block.linears)
     for name, weight in layout.weights.items():
         if settings.clip and name not in block.not_clipped:
             layout.weights[name] = clipped(weight, moments[name], block.scheme)
         layout.ranges[name] = weight_range(block.scheme.group(layout.weights[name]))
-    return FixedLayout(block, layout)
+    return FixedLayout(block, layout, partial(_scaled, block, scales))
+
+
+def _scaled(block: BlockContext, scales: list[tuple[ScalePair, Tensor]]) -> dict[str, Tensor]:
+    """Return a block's weights, scaled and not clipped."""
+    tensors = block_tensors(block.block)
+    for pair, scale in scales:
+        hand_over(tensors, pair, scale)
+    return {name: tensors[f"{name}.weight"] for name in block.linears}
 
 
 def search_scale(weights: list[Tensor], moments: Moments, scheme: Scheme) -> Tensor:

@@ -60,8 +60,10 @@ class TesseraQBlock(BlockQuantizer):
         for _ in range(self.settings.iterations):
             yield torch.randperm(n_samples, generator=generator)[: self.settings.batch_size].tolist()
 
+    @torch.no_grad()
     def finalize(self) -> BlockResult:
-        result = BlockResult({}, {f"start.{name}": value for name, value in self.start.learned().items()}, self.changed)
+        learned = {f"start.{name}": value for name, value in self.start.learned().items()}
+        result = BlockResult({}, learned, self.changed, self.start.unrounded)
         for name, linear in self.each():
             result.weights[name] = linear.quantized(self.start.scale_dtype)
             result.learned[f"{name}.scale_factor"] = linear.scale_factor.detach().cpu()
