@@ -39,7 +39,10 @@ def hand_over(tensors: dict[str, Tensor], pair: ScalePair, scale: Tensor, shift:
     weight, bias = f"{pair.source}.weight", f"{pair.source}.bias"
     is_norm, others = tensors[weight].ndim == 1, len(tensors[weight]) - len(scale)
     divisor = scale if others == 0 else torch.cat([scale.new_ones(others), scale])
-    tensors[weight] = tensors[weight] / (divisor if is_norm else divisor.unsqueeze(1))
+    if pair.norm_offset:  # the norm multiplies by offset + weight, so that is what has to be divided
+        tensors[weight] = (tensors[weight] + pair.norm_offset) / divisor - pair.norm_offset
+    else:
+        tensors[weight] = tensors[weight] / (divisor if is_norm else divisor.unsqueeze(1))
     if bias in tensors:
         moved = shift if shift is None or others == 0 else torch.cat([shift.new_zeros(others), shift])
         tensors[bias] = (tensors[bias] if moved is None else tensors[bias] - moved) / divisor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from swq.models.family import Family
+from swq.models.gemma import GEMMA
 from swq.models.llama import LLAMA
 from swq.models.opt import OPT
 from swq.models.phi3 import PHI3
@@ -10,7 +11,7 @@ from swq.plugins import FAMILIES as GROUP
 from swq.plugins import added
 
 # A new family is a small file of data and a line here, or an entry point of another package.
-FAMILIES: tuple[Family, ...] = (LLAMA, OPT, PHI3)
+FAMILIES: tuple[Family, ...] = (LLAMA, OPT, PHI3, GEMMA)
 
 
 def families() -> tuple[Family, ...]:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 class ScalePair:
     """A tensor whose output channels can be divided by a scale that its readers' input channels are multiplied by.
 
-    Only a per-channel multiplication may lie between the two, and a norm must multiply by its weight itself (not by
-    1 + weight, as in Gemma), so that the block computes the same.
+    Only a per-channel multiplication may lie between the two, so that the block computes the same.
 
     Attributes:
         source: path, inside a block, of a norm or linear.
@@ -19,6 +18,7 @@ class ScalePair:
             activation function in between, which only a positive scale can pass.
         parts: the source's output has so many equal parts, and the readers read the last one.
         only_if: a name in the model's configuration and the value that it must have for the pair to hold.
+        norm_offset: what a norm adds to its weight before it multiplies by it: 1 in Gemma, 0 in most families.
     """
 
     source: str
@@ -26,6 +26,7 @@ class ScalePair:
     let: bool = True
     parts: int = 1
     only_if: tuple[str, object] | None = None
+    norm_offset: float = 0.0
 
 
 @dataclass(frozen=True)

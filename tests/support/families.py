@@ -26,6 +26,13 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+# A window shorter than a sample, one layer with it and one without, heads wider than hidden / heads, small soft caps.
+GEMMA_LIKE = LLAMA_LIKE | {
+    "head_dim": 32,
+    "query_pre_attn_scalar": 24,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+}
 OPT_LIKE = COMMON | {"ffn_dim": 96, "word_embed_proj_dim": 64, "dropout": 0.0}
 
 # name: (model_type, configuration)
@@ -38,6 +45,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama3": ("llama", LLAMA_LIKE | {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}),
     "phi3": ("phi3", LLAMA_LIKE | {"num_key_value_heads": 4, "pad_token_id": 0}),
     "phi3-grouped": ("phi3", LLAMA_LIKE | {"pad_token_id": 0, "tie_word_embeddings": True}),
+    "gemma2": ("gemma2", GEMMA_LIKE | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0}),
+    "gemma3": ("gemma3_text", GEMMA_LIKE | {"num_key_value_heads": 4}),
     "opt": ("opt", OPT_LIKE),
     "opt-post-norm": ("opt", OPT_LIKE | {"do_layer_norm_before": False, "word_embed_proj_dim": 32}),
 }
@@ -52,7 +61,7 @@ SCORED: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", COMMON),  # learned positions
     "bloom": ("bloom", COMMON),  # ALiBi
     "falcon-alibi": ("falcon", COMMON | {"alibi": True}),
-    "gemma2": ("gemma2", LLAMA_LIKE | {"sliding_window": 128, "head_dim": 16}),  # logits capped behind the head
+    "gemma2-wide": ("gemma2", LLAMA_LIKE | {"sliding_window": 128, "head_dim": 16}),  # logits capped behind the head
     "cohere": ("cohere", LLAMA_LIKE),  # logits scaled
     "mamba": ("mamba", COMMON | {"state_size": 8}),  # no attention: a state that every token changes
 }

@@ -22,7 +22,8 @@ from tests.support import tiny_suite
 from tests.support.families import FAMILIES, SCORED, UNKNOWN, tiny_lm
 
 TASKS = ("winogrande", "hellaswag", "arc_challenge", "arc_easy", "piqa", "boolq")
-FALL_BACK = {"bloom", "falcon-alibi", "mamba", "mistral"}  # ALiBi by places in a row, a state, a window of 8 tokens
+# ALiBi by places in a row, a state, a window of 8 tokens
+FALL_BACK = {"bloom", "falcon-alibi", "mamba", "mistral", "gemma2", "gemma3"}
 TOLERANCE = 1e-4
 Answers = list[list[tuple[float, bool]]]
 

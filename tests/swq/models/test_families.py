@@ -143,6 +143,9 @@ def test_pairs_are_those_that_change_nothing() -> None:
     assert sources["llama3"] == [*norms, "mlp.up_proj"]
     assert sources["phi3"] == [norms[0], "self_attn.qkv_proj", norms[1], "mlp.gate_up_proj"]
     assert sources["phi3-grouped"] == [*norms, "mlp.gate_up_proj"], "the last third are not the values"
+    gemma = [norms[0], "pre_feedforward_layernorm", "mlp.up_proj"]
+    assert sources["gemma2"] == gemma
+    assert sources["gemma3"] == [gemma[0], "self_attn.v_proj", *gemma[1:]]
     assert sources["opt"] == ["self_attn_layer_norm", "self_attn.v_proj", "final_layer_norm", "fc1"]
     assert sources["opt-post-norm"] == ["self_attn.v_proj", "fc1"], "behind a block's norm goes the residual too"
 
