@@ -20,6 +20,7 @@ from swq.errors import UserError
 from swq.files import sha256_file, try_lock
 from swq.identity import fingerprint
 from swq.kernels import choose
+from swq.models.adapter import DecoderModel
 from swq.reconstruct.recipe import Recipe
 
 UNFINISHED = (
@@ -59,6 +60,7 @@ def run(request: Request, recipe: Recipe) -> str:
     needed = recipe.needs_calibration
     if needed and request.text is None:
         raise UserError(f"{recipe.method.title} needs calibration text or tokens: give --calibration")
+    DecoderModel.skeleton(request.model)  # refuses what cannot be quantized, before texts are read
     fabric = start_fabric(request.device, request.precision, request.threads)
     kernels = choose.use(choose.AUTO, fabric.device)
     tokens = read_calibration(request.text, request.model, recipe.seed) if needed and request.text else None

@@ -17,7 +17,7 @@ from swq.errors import UserError
 from swq.models import family_of
 from swq.models.family import ScalePair
 from swq.models.folder import check_model_folder, reason
-from swq.models.introspect import HOW_TO, introspect
+from swq.models.introspect import HOW_TO, introspect, require_no_experts
 from swq.models.recording import BlockKwargs, recording, require_same
 from swq.models.weights import Checkpoint, InMemory, Weights, empty, fill
 
@@ -46,6 +46,7 @@ class DecoderModel:
         self.weights = weights
         self.dtype = dtype or model.dtype
         model_type = model.config.model_type
+        require_no_experts(model, model_type)
         self.family = family_of(model_type) or introspect(model, model_type)
         blocks = model.get_submodule(self.family.blocks)
         assert isinstance(blocks, nn.ModuleList)
@@ -87,12 +88,14 @@ class DecoderModel:
         Raises:
             UserError: as `load`.
         """
-        model = _build(folder, dtype)
+        opened = cls(_build(folder, dtype), dtype=dtype)  # refuses what it cannot take, before weights are read
+        model = opened.model
         weights: Weights = Checkpoint(folder, model.base_model_prefix)
         if not all(path in weights for path, _ in model.named_parameters() if path not in _tied(model)):
             # Stored under old names, which transformers translates, but only when it loads the model as a whole.
             weights = InMemory(cls.load(folder, dtype).model.state_dict())
-        return cls(model, overlay(weights), dtype)
+        opened.weights = overlay(weights)
+        return opened
 
     @classmethod
     def skeleton(cls, folder: Path | str) -> DecoderModel:

@@ -10,6 +10,7 @@ from swq.errors import UserError
 from swq.models.family import Family
 
 QUERY_OR_KEY = re.compile(r"query|key|qkv|(^|_)[qk](_|$)|^c_attn$", re.IGNORECASE)
+EXPERTS = "experts"
 HOW_TO = "describe it in a file of swq/models/ (llama.py is an example) and list that in swq/models/__init__.py"
 
 
@@ -34,6 +35,23 @@ def introspect(model: nn.Module, model_type: str) -> Family:
             raise UserError(f"model_type {model_type!r}: {path}.0.{name} does not belong to a Linear; {HOW_TO}")
     not_clipped = tuple(name for name in linears if QUERY_OR_KEY.search(name.rpartition(".")[2]))
     return Family((model_type,), path, linears, not_clipped=not_clipped)
+
+
+def require_no_experts(model: nn.Module, model_type: str) -> None:
+    """Raise if blocks of the model hold experts, of which a router picks a few for each token.
+
+    transformers names every list of experts so. A configuration does not tell: dense models may count experts there.
+
+    Raises:
+        UserError: says where they are, and why they cannot be quantized.
+    """
+    found = next((name for name, _ in model.named_modules() if name.rpartition(".")[2] == EXPERTS), None)
+    if found is not None:
+        raise UserError(
+            f"model_type {model_type!r} has experts ({found}), and models with experts are not supported: their weights"
+            " are not Linear modules that every token passes, and calibration would know each expert only by the few"
+            " tokens that are routed to it"
+        )
 
 
 def linear_names(block: nn.Module) -> tuple[str, ...]:

@@ -56,6 +56,12 @@ UNKNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("olmo2", LLAMA_LIKE),
     "falcon": ("falcon", COMMON | {"alibi": False}),  # its blocks return tuples
 }
+# Refused. The first block of one of them is dense.
+EXPERTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mixtral": ("mixtral", LLAMA_LIKE | {"num_local_experts": 4}),
+    "olmoe": ("olmoe", LLAMA_LIKE | {"num_experts": 4, "eos_token_id": 1}),
+    "qwen2_moe": ("qwen2_moe", LLAMA_LIKE | {"num_experts": 4, "moe_intermediate_size": 32, "mlp_only_layers": [0]}),
+}
 # Not to be quantized here, only scored: other positions, masks and heads.
 SCORED: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", COMMON),  # learned positions
@@ -74,7 +80,7 @@ def tiny_model(name: str, **changes: Any) -> DecoderModel:
 
 def tiny_lm(name: str, **changes: Any) -> PreTrainedModel:
     """Return the same as transformers has it."""
-    model_type, settings = (FAMILIES | UNKNOWN | SCORED)[name]
+    model_type, settings = (FAMILIES | UNKNOWN | EXPERTS | SCORED)[name]
     settings = settings | changes
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from bench.preflight.bfloat16 import missing_instructions
 from bench.preflight.check import check
 from swq.errors import UserError
 from tests.support.families import tiny_lm
+from tests.support.repository import ROOT
 
 OLD = {"avx2": True, "avx512_bf16": False, "amx_bf16": False, "architecture": "x86_64"}
 CELLS: dict[str, Any] = {
@@ -49,6 +52,11 @@ def test_torch_names_the_instructions_of_this_machine() -> None:
 
 def params_of(*cells: str, device: str = "cpu", **changes: Any) -> Params:
     """Return a suite of these cells; its model is not there yet. `changes` replaces whole sections."""
+    return parse_section(Params, text_of(*cells, device=device, **changes), "params.yaml")
+
+
+def text_of(*cells: str, device: str = "cpu", **changes: Any) -> str:
+    """Return the same as params.yaml has it."""
     common = {"model": "m", "calibration": "c"}
     text = {
         "suite": "slow",
@@ -65,7 +73,7 @@ def params_of(*cells: str, device: str = "cpu", **changes: Any) -> Params:
         },
         "cells": {key: common | CELLS[key] for key in cells},
     }
-    return parse_section(Params, yaml.safe_dump(text | changes), "params.yaml")
+    return yaml.safe_dump(text | changes)
 
 
 @pytest.fixture
@@ -133,3 +141,25 @@ def test_a_start_block_beyond_the_model_is_refused(tmp_path: Path, monkeypatch: 
     check(starting(n_blocks - 1))
     with pytest.raises(UserError, match=rf"cells.late: sw_start_block {n_blocks} leaves no block of model m for SW"):
         check(starting(n_blocks))
+
+
+@pytest.mark.parametrize(("command", "name"), [("check", "mixtral"), ("run", "olmoe")])
+def test_a_model_with_experts_is_refused(command: str, name: str, tmp_path: Path) -> None:
+    """In one line and before anything is fetched."""
+    tiny_lm(name).save_pretrained(tmp_path / "model")
+    text = text_of("plain", models={"m": {"source": "folder", "path": "model"}})
+    (tmp_path / "params.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        f"error: model_type '{name}' has experts (model.layers.0.mlp.experts), and models with experts"
+    )
+    assert not (tmp_path / "data").exists()
