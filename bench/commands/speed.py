@@ -17,7 +17,7 @@ def speed(
     intermediate: Annotated[int, typer.Option(help="Width of its MLP.")] = 1536,
     heads: Annotated[int, typer.Option(help="Attention heads.")] = 9,
     kv_heads: Annotated[int, typer.Option(help="Heads of keys and values; OPT has as many as heads.")] = 3,
-    family: Annotated[str, typer.Option(help="llama, mistral, qwen2, qwen3 or opt.")] = "llama",
+    family: Annotated[str, typer.Option(help="A model_type that swq/models lists, such as llama or opt.")] = "llama",
     scheme: Annotated[str, typer.Option(help="Bits and group size.")] = "w3a16g64",
     repeats: Annotated[int, typer.Option(help="Rounds that count.")] = 7,
     only: Annotated[str | None, typer.Option(help="step, sw, scoring or memory.")] = None,

@@ -63,6 +63,7 @@ class Shapes:
                 "intermediate_size": self.intermediate,
                 "num_key_value_heads": self.kv_heads,
                 "head_dim": self.hidden // self.heads,
+                "pad_token_id": None,  # Phi-3's own is beyond this vocabulary
             }
         config = AutoConfig.for_model(
             self.family,
