@@ -12,6 +12,7 @@ CONTEXT = 0.5 * GIB  # CUDA's own, on the card
 SAMPLES_HELD = 3  # tensors N T C on the host: inputs of both paths and the target
 GROUP_VALUES = 12  # float32 per group: factors, ranges, scales, and what the gradient keeps of them
 ADAPTER_VALUES = 4  # float32 per value of an adapter: itself, its gradient, two moments
+SCORES_KEPT = 3  # of an attention that caps its scores: products, capped ones and probabilities
 SCORES = 10e6  # bytes of a cell's items and token losses
 PACKED_TOO = 6.2  # times a packed text: its file, the text unpacked beside it, and the text as it is stored
 
@@ -59,12 +60,13 @@ def train_bytes(shapes: Shapes, work: Work) -> float:
 
 def batch_bytes(shapes: Shapes, work: Work, samples: int) -> float:
     """Bytes of a batch of B samples: of every linear, twice the channels that it puts out, kept for the gradient, and
-    the batch's input and targets in float32. Attention keeps no scores: PyTorch's flash and memory-efficient kernels
-    compute them again."""
+    the batch's input and targets in float32. Attention keeps no scores where PyTorch's flash and memory-efficient
+    kernels compute them again; where it caps them, 3 float32 for each head and pair of a sample's tokens."""
     tokens, element = samples * work.tokens, 2 if work.half else FLOAT
     kept = 2 * sum(linear.outputs for linear in shapes.linears) * element
     targets = 1 + max((phase.targets for phase in work.phases), default=1)
-    return tokens * (kept + targets * shapes.hidden * FLOAT)
+    scores = SCORES_KEPT * shapes.heads * work.tokens * FLOAT if shapes.eager else 0
+    return tokens * (kept + targets * shapes.hidden * FLOAT + scores)
 
 
 def n_groups(shapes: Shapes, work: Work) -> int:

@@ -73,6 +73,7 @@ class RecordedModel(Strict):
             block_parameters=sum(map(prod, self.block.values())),
             other_parameters=sum(map(prod, self.other.values())),
             linears=tuple(linears),
+            eager=self.config.get("attn_logit_softcapping") is not None,
         )
 
     def described(self) -> Described:

@@ -43,6 +43,7 @@ class Shapes:
         block_parameters: P_b.
         other_parameters: embeddings, head and norms outside the blocks; shared ones once.
         linears: the quantized linears of one block.
+        eager: attention runs in plain products, as it must to cap its scores, and keeps them for the gradient.
     """
 
     blocks: int
@@ -52,6 +53,7 @@ class Shapes:
     block_parameters: int
     other_parameters: int
     linears: tuple[Linear, ...]
+    eager: bool = False
 
     @property
     def quantized(self) -> int:
@@ -102,6 +104,7 @@ def shapes_in(model: DecoderModel) -> Shapes:
         block_parameters=block,
         other_parameters=everything - n_blocks * block,
         linears=tuple(linears),
+        eager=config._attn_implementation == "eager",
     )
 
 

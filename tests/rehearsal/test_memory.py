@@ -39,8 +39,14 @@ SHAPES = {
     "7b": Shapes(4096, 11008, 32, 32),
     "13b": Shapes(5120, 13824, 40, 40),
     "opt-6.7b": Shapes(4096, 16384, 32, 32, "opt"),
+    "gemma-2-9b": Shapes(3584, 14336, 16, 8, "gemma2"),  # its heads are a little wider
 }
-REPOS = {"7b": "meta-llama/Llama-2-7b-hf", "13b": "meta-llama/Llama-2-13b-hf", "opt-6.7b": "facebook/opt-6.7b"}
+REPOS = {
+    "7b": "meta-llama/Llama-2-7b-hf",
+    "13b": "meta-llama/Llama-2-13b-hf",
+    "opt-6.7b": "facebook/opt-6.7b",
+    "gemma-2-9b": "google/gemma-2-9b",
+}
 OMNIQUANT, TESSERAQ, APIQ = {"name": "omniquant"}, {"name": "tesseraq"}, {"name": "apiq"}
 METHODS: dict[str, dict[str, Any]] = {
     "omniquant": {"method": OMNIQUANT | {"aug_loss": True}, "loss": {"weights": {"mse": 0.9, "sw": 0.1}}},
@@ -137,10 +143,8 @@ def test_estimate_is_within_a_tenth_of_what_is_counted(method: str, size: str, p
     work = work_of(cell, Calibration(model="m", corpus="c", n_samples=128, seq_len=TOKENS, seed=0))
     assert reconstruct_device_bytes(shapes, work) - CONTEXT == pytest.approx(peak, rel=0.1)
     assert peak <= MOST[method.partition(" ")[0], size]
-    assert attention == {
-        "_scaled_dot_product_flash_attention_for_cpu",
-        "_scaled_dot_product_flash_attention_for_cpu_backward",
-    }, "other kernels may keep T x T scores"
+    flash = {"_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward"}
+    assert attention == (set() if shapes.eager else flash), "other kernels may keep T x T scores"
 
 
 @pytest.mark.slow
