@@ -124,6 +124,11 @@ class Cell(Strict):
         return self.loss is not None and self.loss.needs_other
 
     @property
+    def has_saliency(self) -> bool:
+        """Whether the saliency term is in its training."""
+        return self.method.gradient_samples > 0
+
+    @property
     def method_name(self) -> str:
         """The method's name in params.yaml, which is that of its folder in swq/methods."""
         return next((name for name, method in METHODS.items() if type(self.method) is method), NAME)

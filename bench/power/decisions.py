@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.power.design import CAP, Design, seeds_for
 from bench.power.rows import ACCURACY, LOG_PERPLEXITY, PowerRow
-from bench.published.claims import Claims
+from bench.published.claims import Claim, Claims, Direction
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,16 @@ def decisions(claims: Claims, rows: list[PowerRow], effect: float, chance: float
     found = []
     for name, claim in claims.claims.items():
         shares = (claim.range[0] / 100, claim.range[1] / 100)
-        found += _whole(
-            [_one(name, row, ACCURACY, shares, chance) for row in _of(rows, claim.model, claim.method)], "any"
-        )
+        found += _whole([_one(name, row, ACCURACY, shares, chance) for row in _of(rows, claim)], "any")
     for name, claimed in claims.directions.items():
-        own = _of(rows, claimed.model, claimed.method)
+        own = _of(rows, claimed)
         found += _whole([_one(name, row, LOG_PERPLEXITY, (effect,), chance) for row in own], "every")
     return found
 
 
-def _of(rows: list[PowerRow], model: str, method: str) -> list[PowerRow]:
-    return [row for row in rows if row.repo == model and row.cell.method_name == method and row.cell.has_sw]
+def _of(rows: list[PowerRow], claim: Claim | Direction) -> list[PowerRow]:
+    named = (row for row in rows if row.repo == claim.model and row.cell.method_name == claim.method)
+    return [row for row in named if claim.treats(row.cell)]
 
 
 def _one(claim: str, row: PowerRow, endpoint: str, shares: tuple[float, ...], chance: float) -> Decision:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from bench.analysis.recovery import MIN_SEEDS
+from bench.config.cell import Cell
 from bench.config.strict import Strict, mistake, read_section
 from bench.config.tasks import TASKS
 from swq.errors import one_of
@@ -37,12 +38,16 @@ class Claim(Strict):
         model: its name on the hub.
         method: the base method, as a configuration names it.
         range: lowest and highest claimed share.
+        of: what recovers it: SW, or the saliency term.
+        source: where it is claimed, if elsewhere than the other claims.
         unknown: what the source does not state.
     """
 
     model: str
     method: str
     range: tuple[Percent, Percent]
+    of: Literal["sw", "saliency"] = "sw"
+    source: str | None = None
     unknown: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -52,6 +57,10 @@ class Claim(Strict):
         if self.range[0] > self.range[1]:
             raise mistake(f"range {list(self.range)} must begin with its lower end")
         return self
+
+    def treats(self, cell: Cell) -> bool:
+        """Whether a cell has what the claim is about, and nothing else that its base may lack."""
+        return cell.has_sw if self.of == "sw" else cell.has_saliency and not cell.has_sw
 
 
 class Direction(Strict):
@@ -72,6 +81,10 @@ class Direction(Strict):
         if self.method not in METHODS:
             raise mistake(one_of("method", self.method, METHODS))
         return self
+
+    def treats(self, cell: Cell) -> bool:
+        """Whether a cell has SW, which all of these are about."""
+        return cell.has_sw
 
 
 class Claims(Strict):

@@ -77,10 +77,10 @@ def _groups(params: Params, claim: Claim | Direction) -> list[SeedGroup]:
     """Return the cells that a claim is about, those of one row together."""
 
     def about(key: str) -> bool:
-        cell = params.cells[key]
+        cell, base = params.cells[key], params.report.baselines.get(key)
         source = params.models.get(cell.model)
         right = isinstance(source, HubModel) and source.repo == claim.model and cell.method_name == claim.method
-        return right and cell.has_sw and key in params.report.baselines
+        return right and base is not None and claim.treats(cell) and not claim.treats(params.cells[base])
 
     return [keys for keys in params.seed_groups() if about(keys[0])]
 

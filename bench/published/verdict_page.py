@@ -40,7 +40,7 @@ def page(claims: Claims, findings: list[Finding]) -> str:
     unknown = "; ".join(f"{name}: {', '.join(what)}" for name, what in left_open.items())
     return "\n\n".join(
         [
-            f"Claims of {claims.source}.",
+            f"Claims of {claims.source}{_elsewhere(claims)}.",
             *(["Recovered share of lost accuracy, in %.", _shares(shares), SHARES] if shares else []),
             *(["Log-perplexity gained, in nats per token.", _directions(directions), DIRECTIONS] if directions else []),
             *RULES,
@@ -48,6 +48,11 @@ def page(claims: Claims, findings: list[Finding]) -> str:
             f"Not stated by the source: {unknown}.",
         ]
     )
+
+
+def _elsewhere(claims: Claims) -> str:
+    own = [f"; {name}: {claim.source}" for name, claim in claims.claims.items() if claim.source]
+    return "".join(own)
 
 
 def _shares(findings: list[Finding]) -> str:

@@ -71,7 +71,8 @@ def _seeds(axes: Axes, line: int, each: list[dict[str, Recovery]], measure: str)
 
 def _band(axes: Axes, line: int, row: Row) -> None:
     """Draw the range that the paper claims for the method, over all of its models."""
-    ranges = [claim.range for claim in load_claims().claims.values() if claim.method == row.cell.method_name]
+    claims = [claim for claim in load_claims().claims.values() if claim.of == "sw"]
+    ranges = [claim.range for claim in claims if claim.method == row.cell.method_name]
     if ranges:
         low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
         axes.barh(line, high - low, left=low, height=0.9, color="C2", alpha=0.15, linewidth=0)

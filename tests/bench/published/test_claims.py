@@ -17,6 +17,7 @@ from bench.published.claims import (
     more_needed,
     with_seeds,
 )
+from bench.published.figures import load_published
 from swq.errors import UserError
 from tests.support.repository import ROOT
 
@@ -84,7 +85,7 @@ def test_consistently_is_in_every_setting(single: list[Verdict], corrected: list
 
 def test_committed_claims_are_the_abstracts() -> None:
     claims = load_claims(ROOT / "conf/claims.yaml")
-    assert {name: claim.range for name, claim in claims.claims.items()} == {
+    assert {name: claim.range for name, claim in claims.claims.items() if claim.of == "sw"} == {
         "omniquant-llama-2-7b": (4.12, 20.37),
         "omniquant-opt-6.7b": (0.93, 7.65),
         "omniquant-llama-2-13b": (2.26, 6.20),
@@ -92,8 +93,24 @@ def test_committed_claims_are_the_abstracts() -> None:
         "tesseraq-llama-2-13b": (3.63, 7.63),
         "tesseraq-opt-6.7b": (3.63, 7.63),
     }
-    shares = {(claim.model, claim.method) for claim in claims.claims.values()}
+    shares = {(claim.model, claim.method) for claim in claims.claims.values() if claim.of == "sw"}
     assert {(direction.model, direction.method) for direction in claims.directions.values()} == shares
+
+
+def test_claims_about_saliency_are_the_shares_of_the_published_averages() -> None:
+    claims, registry = load_claims(ROOT / "conf/claims.yaml"), load_published(ROOT / "conf/published.yaml")
+    fp = {"meta-llama/Llama-2-7b-hf": 64.85, "meta-llama/Llama-2-13b-hf": 67.81}
+    about = [claim for claim in claims.claims.values() if claim.of == "saliency"]
+    assert {claim.model for claim in about} == set(fp)
+    for claim in about:
+        base, treated = (
+            figure.mean_acc
+            for method in ("apiq", "apiq-saliency")
+            for figure in registry.find(claim.model, method, "w2a16g64")
+        )
+        assert base and treated and claim.source
+        share = 100 * (treated - base) / (fp[claim.model] - base)
+        assert claim.range[0] == claim.range[1] == pytest.approx(share, abs=0.006)
 
 
 @pytest.mark.parametrize(
