@@ -5,7 +5,8 @@
     command       the console command `swq`
     api           one call
     export        folders that transformers opens without this project
-    reconstruct   walks over a model's blocks and trains each one under Lightning; beside it packed, a file format
+    reconstruct   walks over a model's blocks and trains each one under Lightning; beside it packed, a file format, and
+                  measured and repeat, for model cards
     methods       RTN, AWQ, GPTQ, OmniQuant, TesseraQ: what is found per block; beside it checkpoint, pieces
     losses, models, kernels, tensor_file
     quant, plugins, calibration, perplexity   tensors in, tensors out

@@ -19,6 +19,7 @@ from swq.export import loaded, write_folder
 from swq.files import sha256_file
 from swq.identity import fingerprint
 from swq.losses import Loss
+from swq.measured import Windows
 from swq.methods.base import Method
 from swq.models.adapter import DecoderModel
 from swq.models.weights import InMemory
@@ -39,6 +40,7 @@ class Quantized:
         calibration: on how many tokens, for people; empty where on none.
         source: the folder of the model; None if it was in memory.
         resumed: how many blocks a killed call had finished.
+        precision: of training, as Lightning writes it.
     """
 
     artefact: Artefact
@@ -47,6 +49,7 @@ class Quantized:
     calibration: str = ""
     source: Path | None = None
     resumed: int = 0
+    precision: str = "32-true"
 
     @property
     def bits_per_weight(self) -> float:
@@ -72,7 +75,12 @@ class Quantized:
         model: PreTrainedModel | None = None,
         dtype: torch.dtype | None = None,
         packed: bool = False,
-    ) -> None:
+        *,
+        name: str | None = None,
+        windows: Tensor | None = None,
+        text: str = "a text without a name",
+        fabric: Fabric | None = None,
+    ) -> float | None:
         """Write a transformers folder with the weights that the codes stand for, which opens without this project.
 
         Packed, it holds the codes themselves and is smaller; opening it takes the package compressed-tensors.
@@ -82,9 +90,18 @@ class Quantized:
             model: the model that was quantized, if it was in memory; a copy of it is written.
             dtype: of the files; by default that of the model's own.
             packed: store codes, scales and zero points, in compressed-tensors' format pack-quantized.
+            name: of the base model, for the card; by default that in its config.json, or its folder's.
+            windows: (N, T) int64 tokens of a text. The perplexity on them, of the weights as they are written, stands
+                in the card, which otherwise says that nothing was measured.
+            text: what the windows are from, for the card.
+            fabric: owns the device that measures; by default the first GPU, or else the CPU.
+
+        Returns:
+            the perplexity, inf if the model diverged; None without windows.
 
         Raises:
-            UserError: the folder holds something, or the model is neither in a folder nor given.
+            UserError: the folder holds something, the model is neither in a folder nor given, or it cannot read the
+                windows.
         """
         if self.source:
             whole = loaded(self.source, dtype)
@@ -94,7 +111,19 @@ class Quantized:
                 whole.to(dtype)  # type: ignore[arg-type]
         else:
             raise UserError("export: the model was in memory; give it as `model`")
-        write_folder(self.artefact, self.recipe, self.calibration, whole, Path(folder), self.source, packed)
+        return write_folder(
+            self.artefact,
+            self.recipe,
+            self.calibration,
+            whole,
+            Path(folder),
+            self.source,
+            packed,
+            name=name,
+            precision=self.precision,
+            windows=None if windows is None else Windows(windows, text),
+            fabric=fabric,
+        )
 
 
 def quantize(
@@ -159,7 +188,7 @@ def quantize(
     losses = [[step["loss"] for step in block.trace] for block in blocks]
     said = "" if calibration is None else f"{calibration.shape[0]} samples of {calibration.shape[1]} tokens"
     source = None if isinstance(model, PreTrainedModel) else Path(model)
-    return Quantized(artefact, losses, recipe, said, source, sum(block.resumed for block in blocks))
+    return Quantized(artefact, losses, recipe, said, source, sum(block.resumed for block in blocks), precision)
 
 
 def _pieces(folder: Path, model_sha256: str, calibration: Tensor | None, *decides: str) -> Pieces:

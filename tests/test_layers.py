@@ -21,7 +21,7 @@ FLOORS = {
         ("files", "quant", "plugins", "calibration", "perplexity"),
         ("losses", "models", "tensor_file", "kernels"),
         ("methods", "streaming", "checkpoint", "pieces"),
-        ("reconstruct", "packed"),
+        ("reconstruct", "packed", "measured", "repeat"),
         ("export",),
         ("api",),
         ("command",),

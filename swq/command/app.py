@@ -101,13 +101,30 @@ def export(
     dtype: Annotated[
         str | None, typer.Option(help=f"Of the files: {', '.join(DTYPES)}. The model's by default.")
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the base model, for the model card.")] = None,
+    perplexity: Annotated[
+        Path | None, typer.Option(help="Text or tokens to measure the perplexity on, for the model card.")
+    ] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="Of that text: the first ones; all by default.")] = None,
+    length: Annotated[
+        int | None, typer.Option(min=2, help="Tokens of such a window; 2048 or the model's context by default.")
+    ] = None,
+    device: Device = DEVICES[0],
 ) -> None:
-    """Write a Hugging Face folder that transformers opens without this project."""
+    """Write a Hugging Face folder that transformers opens without this project.
+
+    Its model card says what was done. With --perplexity it also says how good the written weights are."""
     if dtype is not None:
         _check("--dtype", dtype, DTYPES)
+    _check("--device", device, DEVICES)
+    if perplexity is None and (windows or length):
+        raise UserError("--windows and --length are those of a text: give --perplexity too")
+    from swq.command.calibration import PERPLEXITY, Text
+    from swq.command.show import Export
     from swq.command.show import export as write
 
-    typer.echo(write(folder, out, model, dtype, packed))
+    text = None if perplexity is None else Text(perplexity, windows, length, PERPLEXITY)
+    typer.echo(write(folder, Export(out, model, dtype, packed, name, text, device)))
 
 
 @app.command()

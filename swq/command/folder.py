@@ -107,7 +107,7 @@ def read(folder: Path, model: Path | None = None) -> Stored:
         recipe = Recipe(method, artefact.scheme, loss, said["seed"], said["scale_dtype"])
         source = model or Path(said["model"])
         return Stored(
-            Quantized(artefact, [], recipe, said["calibration"], source),
+            Quantized(artefact, [], recipe, said["calibration"], source, precision=said["precision"]),
             [(float(first), float(last)) for first, last in said["losses"]],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

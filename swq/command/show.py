@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
 
-from swq.command.calibration import Text
+from swq.command.calibration import Text, read_windows
 from swq.command.device import start_fabric
 from swq.command.errors import check_source, output_errors, weight_errors
 from swq.command.folder import QUANTIZED, Stored, check_free, read
@@ -16,18 +17,50 @@ from swq.command.folder import QUANTIZED, Stored, check_free, read
 KIB = 1024
 
 
-def export(folder: Path, out: Path, model: Path | None, dtype: str | None, packed: bool) -> str:
+@dataclass(frozen=True)
+class Export:
+    """What a command line says of an export.
+
+    Attributes:
+        out: the folder to write.
+        model: the folder of the model that was quantized, if it was moved.
+        dtype: of the files; None for the model's own.
+        packed: store packed codes.
+        name: of the base model, for the card; None for its own.
+        text: what perplexity is measured on; None measures none.
+        device: where it is measured.
+    """
+
+    out: Path
+    model: Path | None = None
+    dtype: str | None = None
+    packed: bool = False
+    name: str | None = None
+    text: Text | None = None
+    device: str = "auto"
+
+
+def export(folder: Path, asked: Export) -> str:
     """Write a transformers folder, and return a closing line.
 
     Raises:
-        UserError: the output folder is taken, or the model is not the one that was quantized.
+        UserError: the output folder is taken, the model is not the one that was quantized, or a text cannot be read.
     """
-    quantized = read(folder, model).quantized
-    check_free(out)
-    check_source(quantized, folder)
-    quantized.export(out, dtype=None if dtype is None else getattr(torch, dtype), packed=packed)
-    needs = " where compressed-tensors is installed" if packed else ""
-    return f"{out}: opens with transformers{needs} ({size(out):,.0f} KiB)"
+    quantized = read(folder, asked.model).quantized
+    check_free(asked.out)
+    source = check_source(quantized, folder)
+    perplexity = quantized.export(
+        asked.out,
+        dtype=None if asked.dtype is None else getattr(torch, asked.dtype),
+        packed=asked.packed,
+        name=asked.name,
+        windows=read_windows(asked.text, source) if asked.text else None,
+        text=asked.text.path.name if asked.text else "",
+        fabric=start_fabric(asked.device) if asked.text else None,
+    )
+    needs = " where compressed-tensors is installed" if asked.packed else ""
+    found = "" if perplexity is None else f", perplexity {perplexity:.3f}"
+    return f"{asked.out}: opens with transformers{needs} ({size(asked.out):,.0f} KiB){found}"
 
 
 def inspect(folder: Path, model: Path | None, device: str, text: Text | None) -> str:
