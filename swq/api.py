@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from accelerate import init_empty_weights
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from swq.checkpoint import Artefact
@@ -155,7 +157,8 @@ def quantize(
         scale_dtype: that scales are stored in, "float16" or "float32".
         bias_compensation: after the method, shift the biases that there are so that no linear's mean output changes.
         precision: of training, as Lightning writes it: "32-true", "bf16-mixed", or on a GPU "16-mixed".
-        resume: a folder for finished blocks. A killed call that is made again with the same arguments continues there.
+        resume: a folder for finished blocks. A killed call that is made again with the same arguments continues there,
+            and says on stderr at which block.
         fabric: owns device and precision; by default the first GPU, or else the CPU.
 
     Raises:
@@ -176,6 +179,8 @@ def quantize(
     fabric = fabric or Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
     calibration = tokens.cpu().long() if tokens is not None and recipe.needs_calibration else None
     kept = None if resume is None else _pieces(Path(resume), sha256, calibration, repr(recipe), precision)
+    if kept:
+        _say_where(len(kept.names()), len(decoder.blocks))
     blocks = list(reconstruct(fabric, decoder, recipe, calibration, kept))
     artefact = Artefact(
         method=type(method).__name__.lower(),
@@ -201,6 +206,13 @@ def _pieces(folder: Path, model_sha256: str, calibration: Tensor | None, *decide
         raise UserError("resume needs a model in a folder: one in memory cannot be known again")
     tokens = [] if calibration is None else calibration.tolist()
     return Pieces(folder / fingerprint([model_sha256, tokens, *decides])[:32])
+
+
+def _say_where(finished: int, n_blocks: int) -> None:
+    """Say, beside the bar, where a killed call goes on."""
+    if finished:
+        at = f"continuing at block {finished + 1} of {n_blocks}"
+        tqdm.write(at if finished < n_blocks else "every block was finished", file=sys.stderr)
 
 
 def _held(model: PreTrainedModel) -> DecoderModel:

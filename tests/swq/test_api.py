@@ -104,13 +104,17 @@ def test_apply_and_save_give_the_stored_weights(
     assert loaded.changed and loaded.model_sha256 == found.artefact.model_sha256 != ""
 
 
-def test_a_call_that_is_made_again_continues(fabric: Fabric, calibration: Tensor, tmp_path: Path) -> None:
+def test_a_call_that_is_made_again_continues(
+    fabric: Fabric, calibration: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings, loss = METHODS["omniquant"]
     call = lambda tokens: swq.quantize(FOLDER, tokens, SCHEME, settings, loss, resume=tmp_path, fabric=fabric)  # noqa: E731
     first = call(calibration)
+    assert "block was finished" not in capsys.readouterr().err
     (place,) = tmp_path.iterdir()
     written = {path: path.stat().st_mtime_ns for path in place.iterdir()}
     assert same(first, call(calibration)) and {p: p.stat().st_mtime_ns for p in place.iterdir()} == written
+    assert "every block was finished\n" in capsys.readouterr().err
     call(calibration.flip(0))
     assert len(list(tmp_path.iterdir())) == 2, "other tokens are another reconstruction"
 

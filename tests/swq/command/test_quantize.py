@@ -113,6 +113,7 @@ def test_a_killed_command_continues(tokens: Path, tmp_path: Path) -> None:
     done = swq_apart([*arguments, out])
     assert done.returncode == 0 and "1 of 2 blocks are those of a stopped run" in done.stdout, done.stderr
     assert "reconstruct: 100%" in done.stderr, "the bar"
+    assert "continuing at block 2 of 2\n" in done.stderr
     assert swq(*arguments, calm) == 0
     for name in ("quantized.safetensors", "recipe.json"):
         assert (out / name).read_bytes() == (calm / name).read_bytes()
@@ -124,7 +125,7 @@ def test_other_settings_do_not_continue(tokens: Path, tmp_path: Path) -> None:
     arguments = ("quantize", FOLDER, *TRAINED, "--calibration", tokens, "--threads", "1", "--out", out)
     swq_apart(arguments, KILLED)
     done = swq_apart([*arguments, "--seed", "1"])
-    assert done.returncode == 0 and "stopped run" not in done.stdout
+    assert done.returncode == 0 and "stopped run" not in done.stdout and "continuing" not in done.stderr
     assert read(out).quantized.recipe.seed == 1 and not out.with_name(out.name + UNFINISHED).exists()
 
 
