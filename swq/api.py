@@ -28,7 +28,7 @@ from swq.models.weights import InMemory
 from swq.pieces import Pieces
 from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
-from swq.reconstruct.runner import reconstruct
+from swq.reconstruct.runner import check_fits, reconstruct
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,9 @@ def quantize(
         scale_dtype,  # type: ignore[arg-type]
         bias_compensation,
     )
-    decoder, sha256 = (_held(model), "") if isinstance(model, PreTrainedModel) else _in_folder(Path(model))
+    decoder = _held(model) if isinstance(model, PreTrainedModel) else DecoderModel.open(model)
+    check_fits(decoder, recipe)
+    sha256 = "" if isinstance(model, PreTrainedModel) else folder_sha256(Path(model))
     fabric = fabric or Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
     calibration = tokens.cpu().long() if tokens is not None and recipe.needs_calibration else None
     kept = None if resume is None else _pieces(Path(resume), sha256, calibration, repr(recipe), precision)
@@ -220,10 +222,6 @@ def _held(model: PreTrainedModel) -> DecoderModel:
     with init_empty_weights(include_buffers=False):
         twin = type(model)._from_config(deepcopy(model.config), dtype=torch.float32)
     return DecoderModel(twin, InMemory(dict(model.state_dict())), torch.float32)
-
-
-def _in_folder(folder: Path) -> tuple[DecoderModel, str]:
-    return DecoderModel.open(folder), folder_sha256(folder)
 
 
 def folder_sha256(folder: Path) -> str:

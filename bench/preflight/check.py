@@ -113,11 +113,10 @@ def _check_schemes(params: Params, name: str, model: Described) -> None:
         if cell.model == name and cell.scheme is not None:
             if cell.method.needs_pairs and not model.has_pairs:
                 _require_pairs(own_folder(params, name), f"cells.{key}: {cell.method_name}")
-            for linear, inputs in model.inputs.items():
-                try:
-                    cell.scheme.group_width(inputs)
-                except UserError as error:
-                    raise UserError(f"cells.{key}: {linear} of model {name}: {error}") from error
+            try:
+                cell.scheme.check_inputs(model.inputs)
+            except UserError as error:
+                raise UserError(f"cells.{key}: model {name}: {error}") from error
 
 
 def _check_start_blocks(params: Params, name: str) -> None:

@@ -22,6 +22,7 @@ from swq.identity import fingerprint
 from swq.kernels import choose
 from swq.models.adapter import DecoderModel
 from swq.reconstruct.recipe import Recipe
+from swq.reconstruct.runner import check_fits
 
 UNFINISHED = (
     ".unfinished"  # ends the name of the folder where finished blocks lie, beside the one that is to be written
@@ -60,7 +61,7 @@ def run(request: Request, recipe: Recipe) -> str:
     needed = recipe.needs_calibration
     if needed and request.text is None:
         raise UserError(f"{recipe.method.title} needs calibration text or tokens: give --calibration")
-    DecoderModel.skeleton(request.model)  # refuses what cannot be quantized, before texts are read
+    check_fits(DecoderModel.skeleton(request.model), recipe)
     fabric = start_fabric(request.device, request.precision, request.threads)
     kernels = choose.use(choose.AUTO, fabric.device)
     tokens = read_calibration(request.text, request.model, recipe.seed) if needed and request.text else None

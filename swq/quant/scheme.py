@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import TYPE_CHECKING
 
 from swq.errors import UserError
@@ -61,12 +63,27 @@ class Scheme:
         """
         size = self.group_size or in_features
         if in_features % size:
-            divisors = [d for d in (16, 32, 64, 128, 256) if in_features % d == 0]
             raise UserError(
-                f"scheme {self}: group_size {size} does not divide a row of {in_features} input channels"
-                f" (these do: {', '.join(map(str, divisors)) or 'none of 16 to 256'}; or leave the group out)"
+                f"scheme {self}: groups of {size} do not divide a row of {in_features} input channels"
+                f" (these do: {_divisors(in_features)}; or leave the group out)"
             )
         return size
+
+    def check_inputs(self, inputs: Mapping[str, int]) -> None:
+        """Raise unless groups fit every linear of a model.
+
+        Args:
+            inputs: input channels of each linear by its name.
+
+        Raises:
+            UserError: the group size does not divide one of them.
+        """
+        for name, channels in inputs.items():
+            if channels % (self.group_size or channels):
+                raise UserError(
+                    f"scheme {self}: groups of {self.group_size} do not divide the {channels} input channels of {name}"
+                    f" (these fit every linear: {_divisors(gcd(*inputs.values()))}; or leave the group out)"
+                )
 
     def group(self, weight: Tensor) -> Tensor:
         """View `weight` (out, in) as (out, n_groups, group_size).
@@ -80,3 +97,7 @@ class Scheme:
 
     def __str__(self) -> str:
         return f"w{self.n_bits}a16" + (f"g{self.group_size}" if self.group_size else "")
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(size) for size in (16, 32, 64, 128, 256) if number % size == 0) or "none of 16 to 256"

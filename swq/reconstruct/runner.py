@@ -55,17 +55,14 @@ def reconstruct(
 
     Raises:
         UserError: the loss of a block became NaN or infinite at the lower rate too, calibration tokens are missing or
-            too few for the loss, or the method needs scale pairs and the model has none.
+            too few for the loss, or the recipe does not fit the model.
     """
     if recipe.scheme is None:
         return
-    if recipe.method.needs_pairs:
-        model.require_pairs(type(recipe.method).__name__)
+    check_fits(model, recipe)
     if recipe.needs_calibration and calibration is None:
         what = "bias_compensation" if recipe.bias_compensation else type(recipe.method).__name__
         raise UserError(f"{what} needs calibration tokens")
-    if recipe.bias_compensation:
-        require_biases(model)
     if recipe.loss and recipe.loss.needs_other and calibration is not None and len(calibration) < 2:
         raise UserError("loss: sw_mismatched needs another sample's output, and there is only one calibration sample")
     kept = [load_block(resume, index) if resume else None for index in range(len(model.blocks))]
@@ -97,6 +94,24 @@ def reconstruct(
             assert record is not None
             bar.update((index + 1) * steps - bar.n)
             yield record
+
+
+def check_fits(model: DecoderModel, recipe: Recipe) -> None:
+    """Raise unless a recipe fits a model, whose weights are not read.
+
+    Raises:
+        UserError: groups do not divide a linear's inputs, the method needs scale pairs and the model has none, or
+            biases are to be shifted and it has none.
+    """
+    if recipe.scheme is not None:
+        named = ((model.block_name(index), model.linears(index)) for index in range(len(model.blocks)))
+        recipe.scheme.check_inputs(
+            {f"{block}.{name}": linear.in_features for block, linears in named for name, linear in linears.items()}
+        )
+    if recipe.method.needs_pairs:
+        model.require_pairs(type(recipe.method).__name__)
+    if recipe.bias_compensation:
+        require_biases(model)
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_without_data_the_rest_is_measured(params: Params) -> None:
         ("--kv-heads 2", "heads 9 is not a multiple of kv-heads 2"),
         ("--hidden 0", "must be at least 1"),
         ("--scheme w3", "scheme 'w3' is not of the form"),
-        ("--scheme w3a16g128", "group_size 128 does not divide a row of 576 input channels"),
+        ("--scheme w3a16g128", "groups of 128 do not divide a row of 576 input channels"),
         ("--tokens 1", "repeats and tokens must be at least 2"),
         ("--repeats 1", "repeats and tokens must be at least 2"),
         ("--json nowhere/out.json", "there is no folder nowhere"),

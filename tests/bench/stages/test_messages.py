@@ -77,7 +77,7 @@ def test_check_compares_lengths_and_schemes_with_the_model(params: Params) -> No
     with pytest.raises(UserError, match=r"protocol.perplexity.seq_len: 64 tokens are more than .*allowed: up to 48"):
         check(params)
     edit_config({"intermediate_size": 80, "max_position_embeddings": 256})
-    with pytest.raises(UserError, match=r"cells.tiny-rtn: mlp.down_proj of model tiny: .*does not divide a row of 80"):
+    with pytest.raises(UserError, match=r"cells.tiny-rtn: model tiny: .*divide the 80 input channels of mlp.down_proj"):
         check(params)
 
 

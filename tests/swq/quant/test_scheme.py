@@ -46,9 +46,26 @@ def test_group_that_does_not_divide_the_row_names_those_that_do(columns: int, of
     with pytest.raises(UserError) as error:
         Scheme(3, 128).group(torch.zeros(4, columns))
     assert str(error.value) == (
-        f"scheme w3a16g128: group_size 128 does not divide a row of {columns} input channels"
+        f"scheme w3a16g128: groups of 128 do not divide a row of {columns} input channels"
         f" (these do: {offered}; or leave the group out)"
     )
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        (48, "groups of 48 do not divide the 64 input channels of q (these fit every linear: 16, 32; or leave"),
+        (64, "groups of 64 do not divide the 96 input channels of down (these fit every linear: 16, 32; or leave"),
+    ],
+)
+def test_the_first_linear_that_groups_do_not_fit_is_named(group: int, said: str) -> None:
+    """What is offered fits all of them."""
+    inputs = {"q": 64, "down": 96, "up": 32}
+    for fitting in (Scheme(3), Scheme(3, 32), Scheme(3, 1)):
+        fitting.check_inputs(inputs)
+    with pytest.raises(UserError) as error:
+        Scheme(3, group).check_inputs(inputs)
+    assert str(error.value).startswith(f"scheme w3a16g{group}: {said}")
 
 
 def test_grouping_keeps_each_row_in_order() -> None:

@@ -26,11 +26,13 @@ from swq.methods.tesseraq import TesseraQ
 from swq.models.adapter import DecoderModel
 from swq.pieces import Pieces
 from swq.quant.affine import quantize_weight, weight_range
+from swq.quant.scheme import Scheme
 from swq.reconstruct.module import BlockReconstruction
 from swq.reconstruct.recipe import Recipe
 from swq.reconstruct.resume import BlockRecord
 from swq.reconstruct.runner import SLOWER, reconstruct
 from swq.reconstruct.train import READ_EVERY, train_block
+from tests.support.families import tiny_model
 from tests.support.recipes import EPOCHS, SAMPLES, SCHEME, SpyNormals, assert_same_records, hybrid_recipe
 
 
@@ -236,3 +238,19 @@ def test_full_precision_stores_nothing(fabric: Fabric, tiny_llama: DecoderModel,
 def test_recipe_that_contradicts_its_method_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize("method", [RTN(), TesseraQ()], ids=["rtn", "tesseraq"])
+def test_groups_that_do_not_fit_every_linear_are_refused_before_anything_is_computed(
+    method: Method, fabric: Fabric, calibration: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The linear is the last one of a block. Nothing has read a weight or a token by then."""
+    model = tiny_model("llama", intermediate_size=80)
+    for name in ("first_inputs", "fill_block"):
+        monkeypatch.setattr(model, name, lambda *_: pytest.fail("something is computed"))
+    recipe = Recipe(method, Scheme(3, 64), Loss({"l2": 1.0}) if method.trains else None)
+    said = (
+        r"w3a16g64: groups of 64 do not divide the 80 .* of model.layers.0.mlp.down_proj \(these fit every linear: 16;"
+    )
+    with pytest.raises(UserError, match=said):
+        next(reconstruct(fabric, model, recipe, calibration))
