@@ -40,14 +40,19 @@ class Scheme:
         """Read the field's notation: `w3a16` is per channel, `w3a16g64` has groups of 64.
 
         Raises:
-            UserError: the text is not such a scheme, or asks for quantized activations.
+            UserError: the text is not such a scheme, or asks for what is not supported.
         """
-        match = re.fullmatch(r"w(\d+)a(\d+)(?:g(\d+))?", text)
+        match = re.fullmatch(r"w(\d+)a(\d+)(?:g(\d{1,9}))?", text)
         if match is None:
             raise UserError(f"scheme {text!r} is not of the form w<bits>a16 or w<bits>a16g<group>, e.g. w3a16g64")
         n_bits, activation_bits, group = match.groups()
         if activation_bits != "16":
             raise UserError(f"scheme {text!r}: only 16-bit activations are supported (a16)")
+        if n_bits not in map(str, SUPPORTED_BITS):
+            allowed = ", ".join(f"w{bits}" for bits in SUPPORTED_BITS)
+            raise UserError(f"scheme {text!r}: weights of {n_bits} bits are not supported (allowed: {allowed})")
+        if group and not group.strip("0"):
+            raise UserError(f"scheme {text!r}: a group holds at least 1 weight (or leave the group out)")
         return cls(int(n_bits), int(group) if group else None)
 
     @property

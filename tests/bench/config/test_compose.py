@@ -95,7 +95,7 @@ def test_invalid_conf_changes_nothing(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     suite = project / "conf/suite/bundled.yaml"
     suite.write_text(suite.read_text().replace("w3a16g64", "w7a16g64"))
-    with pytest.raises(UserError, match=r"^conf/ for suite bundled: cells.bundled-rtn.scheme: n_bits 7"):
+    with pytest.raises(UserError, match=r"^conf/ for suite bundled: cells.bundled-rtn.scheme: scheme 'w7a16g64': "):
         compose("bundled")
     assert (project / "params.yaml").read_text() == before
     assert sorted(p.name for p in project.iterdir()) == ["conf", "params.yaml"]

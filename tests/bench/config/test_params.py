@@ -66,7 +66,10 @@ def seeds(values: dict[str, Any], seed: int, base: str | None = None, cell: str 
     [
         (lambda v: v.update(siute="x"), ["unknown key 'siute'", "did you mean 'suite'?"]),
         (lambda v: cell()(v).update(scheem="w3a16"), ["cells.tiny-omniquant", "unknown key 'scheem'", "'scheme'?"]),
-        (lambda v: cell()(v).update(scheme="w5a16"), ["cells.tiny-omniquant.scheme", "n_bits 5", "2, 3, 4, 8"]),
+        (
+            lambda v: cell()(v).update(scheme="w5a16"),
+            ["cells.tiny-omniquant.scheme", "w5a16", "weights of 5 bits are not supported (allowed: w2"],
+        ),
         (lambda v: cell()(v).update(scheme="3bit"), ["'3bit'", "w3a16g64"]),
         (lambda v: cell()(v).update(scheme="w3a8"), ["'w3a8'", "16-bit activations"]),
         (lambda v: cell()(v).pop("scheme"), ["OmniQuant needs a scheme"]),

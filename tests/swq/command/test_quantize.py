@@ -148,7 +148,8 @@ def test_two_processes_do_not_write_one_folder(tmp_path: Path) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"--scheme": "w5a16"}, "n_bits 5 is not supported (allowed: 2, 3, 4, 8)"),
+    ({"--scheme": "w9a16"}, "scheme 'w9a16': weights of 9 bits are not supported (allowed: w2, w3, w4, w8)"),
+    ({"--scheme": "w9"}, "scheme 'w9' is not of the form w<bits>a16 or w<bits>a16g<group>, e.g. w3a16g64"),
     ({"--scheme": "w3"}, "scheme 'w3' is not of the form"),
     (
         {"--scheme": "w3a16g7", "--calibration": "no.jsonl"},  # which is not looked at yet

@@ -18,7 +18,9 @@ def test_notation_is_read_and_written_back(text: str, n_bits: int, group_size: i
     assert str(Scheme(n_bits, group_size)) == text
 
 
-@pytest.mark.parametrize("text", ["", "w3", "3a16", "W3A16", "w3a16g", "w3a16g-64", "w3a16 ", "w3a16g64sym", "xw3a16"])
+@pytest.mark.parametrize(
+    "text", ["", "w3", "3a16", "W3A16", "w3a16g", "w3a16g-64", "w3a16 ", "w3a16g9999999999", "w3a16g64sym", "xw3a16"]
+)
 def test_text_of_another_form_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UserError) as error:
         Scheme.parse(text)
@@ -29,14 +31,23 @@ def test_text_of_another_form_is_refused_with_an_example(text: str) -> None:
     ("text", "message"),
     [
         ("w4a8", r"scheme 'w4a8': only 16-bit activations are supported \(a16\)"),
-        ("w5a16", r"n_bits 5 is not supported \(allowed: 2, 3, 4, 8\)"),
-        ("w16a16", "n_bits 16 is not supported"),
-        ("w4a16g0", "group_size 0 must be at least 1"),
+        ("w9a16", r"scheme 'w9a16': weights of 9 bits are not supported \(allowed: w2, w3, w4, w8\)"),
+        ("w16a16g64", "scheme 'w16a16g64': weights of 16 bits are not supported"),
+        ("w03a16", "scheme 'w03a16': weights of 03 bits are not supported"),
+        ("w4a16g0", "scheme 'w4a16g0': a group holds at least 1 weight"),
+        ("w4a16g00", "scheme 'w4a16g00': a group holds at least 1 weight"),
     ],
 )
-def test_scheme_that_is_not_offered_is_refused_by_name(text: str, message: str) -> None:
+def test_scheme_that_is_not_offered_is_refused_as_it_was_written(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Scheme.parse(text)
+
+
+def test_numbers_that_are_not_offered_are_refused() -> None:
+    with pytest.raises(UserError, match=r"n_bits 5 is not supported \(allowed: 2, 3, 4, 8\)"):
+        Scheme(5)
+    with pytest.raises(UserError, match="group_size 0 must be at least 1"):
+        Scheme(3, 0)
 
 
 @pytest.mark.parametrize(
