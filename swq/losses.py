@@ -39,6 +39,25 @@ def l2(fp_output: Tensor, quant_output: Tensor) -> Tensor:
     return (fp_output.float() - quant_output.float()).square().sum(dim=-1).mean()
 
 
+def sliced_wasserstein(fp_output: Tensor, quant_output: Tensor, normals: Tensor, block_size: int = 1) -> Tensor:
+    """Sliced 1-Wasserstein distance between the tokens of two outputs (..., T, C), in float32, also under autocast.
+
+    Args:
+        fp_output: the target; it gets no gradient.
+        quant_output: the same shape.
+        normals: (block_size * C, K) standard normals: K directions.
+        block_size: consecutive tokens pooled into one sample.
+
+    Raises:
+        ValueError: shapes differ, or `block_size` does not divide the number of tokens.
+
+    Source: Cao, Yin and Aref (arXiv 2601.07878); `swq/sliced_wasserstein.py` has the formula.
+    """
+    from swq.sliced_wasserstein import sliced_wasserstein as distance  # imports torch
+
+    return distance(fp_output, quant_output, normals, block_size)
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a loss compares; all (B, T, C).
@@ -139,8 +158,6 @@ class Loss:
 
 
 def _sliced_wasserstein(loss: Loss, target: Tensor, output: Tensor, draw: Draw) -> Tensor:
-    from swq.sliced_wasserstein import sliced_wasserstein
-
     dim = output.shape[-1] * loss.sw_block_size
     return sliced_wasserstein(target, output, draw((dim, loss.n_projections)), loss.sw_block_size)
 

@@ -163,3 +163,17 @@ def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     exec(code, names)
     assert len(names["quantized"].losses) == 2 and all(names["quantized"].losses)
     assert (tmp_path / "quantized.safetensors").is_file() and (tmp_path / "exported/model.safetensors").is_file()
+
+
+def test_the_librarys_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, but for the model's folder."""
+    import torch
+
+    model, loss = re.findall(r"```python\n(.*?)```", PAGES["docs/library.md"], re.DOTALL)
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    exec(model.replace('"path/to/folder"', repr(str(ROOT / "tests/reference/models/tiny-llama"))), names)
+    assert f"{names['perplexity']:.3f} on 4 windows of 32 tokens" in (tmp_path / "exported/README.md").read_text()
+    exec(loss, names)
+    assert names["loss"] < 0.01, "it began at 0.6"
