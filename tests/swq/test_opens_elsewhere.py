@@ -28,6 +28,7 @@ METHODS: dict[str, tuple[Settings, ...]] = {
     "gptq": ((swq.GPTQ(), None),),
     "omniquant": ((swq.OmniQuant(1, let=True), MIXED), (swq.OmniQuant(1), MIXED)),
     "tesseraq": ((swq.TesseraQ((0.5,), iterations=2), {"l2": 0.9, "sw": 0.1}),),
+    "apiq": ((swq.ApiQ(4, 1), MIXED),),
 }
 
 
@@ -67,7 +68,8 @@ def test_logits_elsewhere_are_those_of_the_codes(fabric: Fabric, tmp_path: Path)
     for name, family, method, loss in cases():
         model = tiny_lm(family)
         found = swq.quantize(model, tokens(), "w3a16g32", method, loss, scale_dtype="float32", fabric=fabric)
-        places = [tmp_path / f"{name}-{kind}" for kind in ("plain", "packed")]
+        kinds = ("plain",) if found.artefact.has_adapters else ("plain", "packed")  # the packed format has no adapters
+        places = [tmp_path / f"{name}-{kind}" for kind in kinds]
         for place in places:
             found.export(place, model, packed=place.name.endswith("packed"))
         with torch.no_grad():
@@ -79,7 +81,7 @@ def test_logits_elsewhere_are_those_of_the_codes(fabric: Fabric, tmp_path: Path)
         )
         wanted |= dict.fromkeys(places, after)
     opened = logits_elsewhere(wanted, tokens(), tmp_path)
-    assert opened.keys() == wanted.keys() and len(wanted) >= 2 * len(FAMILIES) * len(METHODS)
+    assert opened.keys() == wanted.keys() and len(wanted) >= (2 * len(METHODS) - 1) * len(FAMILIES)
     for place, expected in wanted.items():
         torch.testing.assert_close(
             opened[place], expected, rtol=0, atol=1e-4, msg=lambda said, at=place: f"{at.name}: {said}"
