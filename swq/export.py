@@ -174,7 +174,7 @@ def card(
     settings = ", ".join(f"{k} {v}" for k, v in vars(recipe.method).items())
     rows = {
         "base model": f"{about['base model']} ({model.config.model_type})",
-        "method": ": ".join(filter(None, (recipe.method.label, settings))),
+        "method": ": ".join(filter(None, (recipe.label, settings))),
         "loss": loss or "none: nothing was trained",
         "scheme": f"{recipe.scheme}: {n_weights:,} weights in {len(artefact.shapes)} linears",
         "calibration": calibration or "none",

@@ -32,7 +32,8 @@ def quantize_command(recipe: Recipe, precision: str) -> str:
     usual = (("--seed", recipe.seed, 0), ("--scale-dtype", recipe.scale_dtype, "float16"))
     for option, value, default in (*usual, ("--precision", precision, "32-true")):
         words += [option, str(value)] if value != default else []
-    text = ["--calibration", "TEXT"] if method.needs_calibration else []
+    words += ["--bias-compensation"] if recipe.bias_compensation else []
+    text = ["--calibration", "TEXT"] if recipe.needs_calibration else []
     return shlex.join(["swq", "quantize", "FOLDER", *words, *text, "--out", "quantized"])
 
 

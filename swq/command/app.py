@@ -57,6 +57,9 @@ def quantize(
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     precision: Annotated[str, typer.Option(help=f"Of training, one of {', '.join(PRECISIONS)}.")] = PRECISIONS[0],
     scale_dtype: Annotated[str, typer.Option(help="That scales are stored in: float16 or float32.")] = SCALES[0],
+    bias_compensation: Annotated[
+        bool, typer.Option("--bias-compensation", help="Then shift biases so that no linear's mean output changes.")
+    ] = False,
     device: Device = DEVICES[0],
     threads: Annotated[int | None, typer.Option(min=1, help="Of the CPU; torch's choice by default.")] = None,
 ) -> None:
@@ -76,6 +79,7 @@ def quantize(
         loss_of(loss, of_loss, made),
         seed,
         scale_dtype,  # type: ignore[arg-type]
+        bias_compensation,
     )
     check_model_folder(model)
     from swq.command.calibration import Text

@@ -67,6 +67,7 @@ def write(out: Path, quantized: Quantized, epochs: list[int], precision: str) ->
         "loss": asdict(recipe.loss) if recipe.loss else None,
         "seed": recipe.seed,
         "scale_dtype": recipe.scale_dtype,
+        "bias_compensation": recipe.bias_compensation,
         "precision": precision,
         "calibration": quantized.calibration,
         "losses": [first_and_last(steps, epochs) for steps in quantized.losses if steps],
@@ -104,7 +105,9 @@ def read(folder: Path, model: Path | None = None) -> Stored:
         method = _method(said["method"])
         loss = None if said["loss"] is None else Loss(**said["loss"])
         artefact = Artefact.load(folder / QUANTIZED)
-        recipe = Recipe(method, artefact.scheme, loss, said["seed"], said["scale_dtype"])
+        recipe = Recipe(
+            method, artefact.scheme, loss, said["seed"], said["scale_dtype"], bool(said.get("bias_compensation", False))
+        )
         source = model or Path(said["model"])
         return Stored(
             Quantized(artefact, [], recipe, said["calibration"], source, precision=said["precision"]),

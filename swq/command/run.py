@@ -60,7 +60,7 @@ def run(request: Request, recipe: Recipe) -> str:
     check_free(request.out)
     needed = recipe.needs_calibration
     if needed and request.text is None:
-        raise UserError(f"{recipe.method.title} needs calibration text or tokens: give --calibration")
+        raise UserError(f"{recipe.label} needs calibration text or tokens: give --calibration")
     check_fits(DecoderModel.skeleton(request.model), recipe)
     fabric = start_fabric(request.device, request.precision, request.threads)
     kernels = choose.use(choose.AUTO, fabric.device)
@@ -75,6 +75,7 @@ def run(request: Request, recipe: Recipe) -> str:
             recipe.loss,
             seed=recipe.seed,
             scale_dtype=recipe.scale_dtype,
+            bias_compensation=recipe.bias_compensation,
             precision=request.precision,
             resume=place / _machine(fabric, kernels),
             fabric=fabric,

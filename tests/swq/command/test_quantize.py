@@ -73,6 +73,7 @@ def equal(one: Artefact, other: Artefact) -> bool:
             library.TesseraQ((0.5,), iterations=2, start=library.RTN()),
             {"l2": 1.0},
         ),
+        (("--method", "apiq", "--set", "rank=4", "--set", "epochs=1"), library.ApiQ(4, 1), {"mse": 1.0}),
     ],
 )
 def test_codes_are_the_librarys(
@@ -86,6 +87,19 @@ def test_codes_are_the_librarys(
     found = read(out).quantized
     assert found.recipe == wanted.recipe and found.calibration == wanted.calibration and found.source == FOLDER
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "tokens.safetensors"]
+
+
+def test_biases_are_compensated_as_by_the_library(tokens: Path, calibration: Tensor, tmp_path: Path) -> None:
+    opt = REFERENCE / "models" / "tiny-opt"
+    given = ("--scheme", "w2a16g32", "--method", "rtn", "--bias-compensation", "--calibration", tokens)
+    assert swq("quantize", opt, *given, "--out", tmp_path / "out") == 0
+    wanted = library.quantize(opt, calibration, "w2a16g32", library.RTN(), bias_compensation=True)
+    ours, theirs = stored(tmp_path / "out").changed, wanted.artefact.changed
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert read(tmp_path / "out").quantized.recipe == wanted.recipe
+    assert swq("export", tmp_path / "out", "--out", tmp_path / "folder") == 0
+    assert "RTN + bias compensation" in (tmp_path / "folder/README.md").read_text()
+    assert "--bias-compensation --calibration TEXT" in (tmp_path / "folder/README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["texts.jsonl", "texts.txt"])
