@@ -9,13 +9,9 @@ from collections.abc import Callable
 
 import typer
 
+from bench.commands import results, smoke, speed, stages, suite
 from bench.store.failures import note_failure, note_success
 from swq.errors import UserError
-
-try:
-    from bench.commands import results, smoke, speed, stages, suite
-except UserError as error:  # an installed package adds a task that cannot be used
-    sys.exit(f"error: {error}")
 
 app = typer.Typer(
     name="python -m bench",

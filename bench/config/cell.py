@@ -16,14 +16,14 @@ from swq.identity import as_data
 from swq.losses import Loss
 from swq.methods import METHODS
 from swq.methods.base import Method, RangeMethod
-from swq.methods.plugin import NAME, plugin_methods
+from swq.methods.plugin import NAME, every_method
 from swq.quant.scheme import Scheme
 from swq.reconstruct.recipe import Recipe
 
 
 def _build_method(value: Any, kind: type[Any] = Method) -> Any:
     """Build a method of a kind from a mapping; a setting that is itself a method is a mapping too."""
-    allowed = {name: m for name, m in (METHODS | plugin_methods()).items() if issubclass(m, kind)}
+    allowed = {name: m for name, m in every_method().items() if issubclass(m, kind)}
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise UserError(f"a method is a mapping such as {{ name: rtn }} (allowed names: {', '.join(allowed)})")
     settings = {key: v for key, v in value.items() if key != "name"}

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bench.config.plugged import check_installed, used_by_tasks
 from bench.config.strict import Name, Strict, mistake
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from swq.errors import one_of
 
 
@@ -70,8 +70,8 @@ class Protocol(Strict):
     @model_validator(mode="after")
     def _known_tasks(self) -> Protocol:
         for task in self.tasks:
-            if task not in TASKS:
-                raise mistake(one_of("task", task, TASKS))
+            if task not in scored_tasks():
+                raise mistake(one_of("task", task, scored_tasks()))
         check_installed(self.plugins, used_by_tasks(self.tasks))
         if len(set(self.tasks)) < len(self.tasks):
             raise mistake("tasks: each may be named only once")

@@ -57,8 +57,8 @@ def _check_twin(key: str, other: str, cells: Cells, seeds: Mapping[str, tuple[in
         raise mistake(f"cells.{key}: it repeats {other}, with the same seed and the same calibration seed")
     if _drawn_by(cells[other], seeds[other]) == _drawn_by(cells[key], seeds[key]):
         raise mistake(
-            f"cells.{key}: it repeats {other}, with another seed that has no effect. SW and TesseraQ use a cell's own"
-            " seed; OmniQuant and AWQ use only their calibration's, RTN and FP use none"
+            f"cells.{key}: it repeats {other}, with another seed that has no effect. SW, TesseraQ and ApiQ use a cell's"
+            " own seed; OmniQuant and AWQ use only their calibration's, RTN and FP use none"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from bench.config.strict import Name, Strict, mistake, spelled
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from swq.errors import one_of
 
 Sha256 = Annotated[str, spelled(r"[0-9a-f]{64}", "must be a SHA-256, 64 hexadecimal digits")]
@@ -125,8 +125,8 @@ class HubCorpus(Strict):
     @model_validator(mode="after")
     def _known_tasks(self) -> HubCorpus:
         for task in self.tasks:
-            if task not in TASKS:
-                raise mistake(one_of("task", task, TASKS))
+            if task not in scored_tasks():
+                raise mistake(one_of("task", task, scored_tasks()))
         if not self.texts and not self.tasks:
             raise mistake("names neither texts nor tasks")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from swq.plugins import TASKS as GROUP
 from swq.plugins import added
@@ -37,4 +38,13 @@ OWN: dict[str, Task] = {
     "piqa": Task("piqa/piqa.yaml", "validation", "PIQA", 1838, 2),
     "boolq": Task("super_glue/boolq/default.yaml", "validation", "BoolQ", 3270, 2),
 }
-TASKS: dict[str, Task] = OWN | added(GROUP, Task, OWN)
+
+
+@cache
+def scored_tasks() -> dict[str, Task]:
+    """Return every task by its name: those above, then those that installed packages add.
+
+    Raises:
+        UserError: one of these cannot be imported, is no Task, or takes a name of this project.
+    """
+    return OWN | added(GROUP, Task, OWN)

@@ -9,7 +9,7 @@ from bench.config.cell import Cell
 from bench.config.labels import labels, row_name
 from bench.config.params import Params
 from bench.config.sources import HubModel
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from bench.power.design import Design
 from bench.power.gaps import Gap, accuracy_gap, perplexity_gap
 from bench.power.hours import hours_of
@@ -146,7 +146,10 @@ def _endpoints(
 def _documents(params: Params) -> tuple[int, ...]:
     """Return how many documents of each task are scored."""
     limit = params.protocol.limit
-    return tuple(min(TASKS[task].n_documents, limit or TASKS[task].n_documents) for task in params.protocol.tasks)
+    return tuple(
+        min(scored_tasks()[task].n_documents, limit or scored_tasks()[task].n_documents)
+        for task in params.protocol.tasks
+    )
 
 
 def _windows(params: Params, shapes: Shapes | None) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.config.cell import Cell
 from bench.config.params import Params
 from bench.config.protocol import Protocol
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from bench.preflight.bytes import (
     artefact_bytes,
     cell_disk_bytes,
@@ -78,7 +78,7 @@ def kl_tokens(protocol: Protocol) -> int:
 
 def task_tokens(protocol: Protocol) -> int:
     """Tokens of all documents, the choices of each side by side: about 30, and 10 more a choice."""
-    sizes = ((TASKS[task].n_documents, TASKS[task].n_choices) for task in protocol.tasks)
+    sizes = ((scored_tasks()[task].n_documents, scored_tasks()[task].n_choices) for task in protocol.tasks)
     return sum(min(n, protocol.limit or n) * (CONTEXT_TOKENS + choices * CHOICE_TOKENS) for n, choices in sizes)
 
 

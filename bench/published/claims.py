@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from bench.analysis.recovery import MIN_SEEDS
 from bench.config.cell import Cell
 from bench.config.strict import Strict, mistake, read_section
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from swq.errors import one_of
 from swq.methods import METHODS
 
@@ -116,8 +116,8 @@ class Claims(Strict):
         if both := sorted(self.claims.keys() & self.directions.keys()):
             raise mistake(f"directions.{both[0]}: the name is taken by another claim")
         for task in self.tasks:
-            if task not in TASKS:
-                raise mistake(one_of("task", task, TASKS))
+            if task not in scored_tasks():
+                raise mistake(one_of("task", task, scored_tasks()))
         return self
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from bench.config.strict import Name, Strict, mistake, read_section, reporting
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from swq.errors import one_of
 from swq.methods import METHODS
 from swq.quant.scheme import Scheme
@@ -91,8 +91,8 @@ class Figure(Strict):
             if text not in TEXTS:
                 raise mistake(one_of("text", text, TEXTS))
         for task in self.tasks:
-            if task not in TASKS:
-                raise mistake(one_of("task", task, TASKS))
+            if task not in scored_tasks():
+                raise mistake(one_of("task", task, scored_tasks()))
         if self.method not in (*METHODS, *OTHERS):
             raise mistake(one_of("method", self.method, (*METHODS, *OTHERS)))
         if not self.measures:

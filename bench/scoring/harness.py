@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from bench.config.protocol import Protocol
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 from bench.store.items import Item, item_of
 from bench.store.paths import task_file
 from bench.store.resume import State
@@ -128,7 +128,7 @@ def _write_definition(folder: Path, name: str, corpus: Path) -> None:
     data = task_file(corpus, name).absolute()
     if not data.is_file():
         raise UserError(f"task {name}: the corpus holds no {data.name}; add it to the corpus or drop the task")
-    task = TASKS[name]
+    task = scored_tasks()[name]
     definition = {
         "include": str(Path(lm_eval.tasks.__file__).parent / task.definition),
         "dataset_path": "arrow",

@@ -8,7 +8,7 @@ from bench.analysis.compare import MEASURES
 from bench.analysis.recovery import MIN_SEEDS, Interval, Recovery
 from bench.analysis.rows import Row, Spread
 from bench.config.params import Params
-from bench.config.tasks import TASKS
+from bench.config.tasks import scored_tasks
 
 NOT_RUN = "not run"
 DIVERGED = "diverged"
@@ -64,7 +64,7 @@ def _of(some: int, all_of_them: int) -> str:
 
 def short(task: str) -> str:
     """Return a task's name in a column header."""
-    return TASKS[task].short if task in TASKS else task
+    return scored_tasks()[task].short if task in scored_tasks() else task
 
 
 def show_share(recovered: dict[str, Recovery], measure: str) -> str:

@@ -1,4 +1,4 @@
-"""Each line of TASKS fits lm-eval's own definition, so that a mistake in one is found before anything is scored."""
+"""Each line of OWN fits lm-eval's own definition, so that a mistake in one is found before anything is scored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.config.tasks import TASKS
+from bench.config.tasks import OWN
 
 
 class Loader(yaml.SafeLoader):
@@ -26,14 +26,14 @@ def definition(path: Path) -> dict[str, Any]:
     return (definition(path.parent / included) if included else {}) | own
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", OWN)
 def test_a_task_is_lm_evals(name: str) -> None:
     spec = find_spec("lm_eval")
     assert spec is not None and spec.origin is not None
-    path = Path(spec.origin).parent / "tasks" / TASKS[name].definition
-    assert path.is_file(), f"lm-eval has no {TASKS[name].definition}"
+    path = Path(spec.origin).parent / "tasks" / OWN[name].definition
+    assert path.is_file(), f"lm-eval has no {OWN[name].definition}"
     says = definition(path)
     assert says["task"] == name, "the key is the name that lm-eval's file gives under `task`"
     assert says["output_type"] == "multiple_choice"
     assert any(metric["metric"] == "acc" for metric in says["metric_list"])
-    assert TASKS[name].split in ("validation", "test") and says.get(f"{TASKS[name].split}_split")
+    assert OWN[name].split in ("validation", "test") and says.get(f"{OWN[name].split}_split")
