@@ -146,10 +146,8 @@ def _endpoints(
 def _documents(params: Params) -> tuple[int, ...]:
     """Return how many documents of each task are scored."""
     limit = params.protocol.limit
-    return tuple(
-        min(scored_tasks()[task].n_documents, limit or scored_tasks()[task].n_documents)
-        for task in params.protocol.tasks
-    )
+    whole = (scored_tasks()[task].n_documents for task in params.protocol.tasks)
+    return tuple(min(n_documents, limit or n_documents) for n_documents in whole)
 
 
 def _windows(params: Params, shapes: Shapes | None) -> tuple[int, ...]:
