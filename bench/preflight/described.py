@@ -100,7 +100,7 @@ def fitting_pairs(
         if pair.only_if and config[pair.only_if[0]] != pair.only_if[1]:
             return False
         channels = block[f"{pair.source}.weight"][0]
-        return all(block[f"{reader}.weight"][1] == channels for reader in pair.readers)
+        return all(block[f"{reader}.weight"][1] * pair.parts == channels for reader in pair.readers)
 
     return tuple(pair for pair in family.pairs if fits(pair))
 

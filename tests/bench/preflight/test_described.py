@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.preflight.described import described_by_files, described_by_skeleton
+from bench.preflight.described import described_by_files, described_by_skeleton, fitting_pairs
 from tests.support.families import FAMILIES, UNKNOWN, tiny_model
 
 
@@ -63,3 +63,11 @@ def test_configuration_alone_is_not_enough(tmp_path: Path) -> None:
     assert described_by_files(folder) is None
     (folder / "model.safetensors").write_bytes(b"no header")
     assert described_by_files(folder) is None
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pairs_by_shapes_are_the_models_own(name: str) -> None:
+    """Also where several linears are fused into one, of which a pair takes the last part."""
+    model = tiny_model(name)
+    block = {path: tuple(tensor.shape) for path, tensor in model.blocks[0].state_dict().items()}
+    assert fitting_pairs(model.family, model.model.config.to_dict(), block) == model.scale_pairs(0)
