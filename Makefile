@@ -20,7 +20,7 @@ test-fast: setup  ## run the tests that take under a minute together
 	$(RUN) python -m pytest $(TOGETHER) -m "not end_to_end and not slow"
 
 test-long: setup  ## run every test in its long form: fresh interpreters, 2,000 examples a fuzz, every kill (over an hour)
-	SWQ_TEST_COLD=1 SWQ_FUZZ_EXAMPLES=2000 SWQ_KILLS=99 $(RUN) python -m pytest $(TOGETHER)
+	SWQ_TEST_COLD=1 SWQ_FUZZ_EXAMPLES=2000 SWQ_KILLS=99 SWQ_BUNDLED="$(CURDIR)" $(RUN) python -m pytest $(TOGETHER)
 
 check: setup  ## format, lint and types
 	$(RUN) ruff format --check .
