@@ -34,7 +34,17 @@ setup: $(BIN)/.installed  ## make .venv with everything installed (two minutes)
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed (set PYTHON=...)")'
-	@echo "setting up .venv: 2 minutes or more, about 2 GB of Python packages (more where torch comes with CUDA)"
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -qq --editable '.[dev]' --constraint constraints.txt
+	@echo "setting up .venv: 2 minutes or more, about 180 Python packages, 2 GB (more where torch comes with CUDA)"
+	@$(PYTHON) -m venv .venv
+	@bash -o pipefail -c '$(BIN)/python -m pip install --progress-bar off --editable ".[dev]" --constraint constraints.txt \
+	    2>&1 | tee .venv/pip.log | awk "$$PROGRESS"' || { echo "error: pip failed; see .venv/pip.log"; exit 1; }
 	@touch $@
+
+# One line that grows in place of the thousand that pip prints, and its errors.
+define PROGRESS
+/^ *(Downloading|Using cached|Processing) .*(whl|gz)( \(|$$)/ { printf "\r%d packages fetched", ++fetched; fflush() }
+/^ *Installing collected/ { printf ", installing them"; fflush() }
+/ERROR|error:/ { print "\n" $$0 }
+END { print "" }
+endef
+export PROGRESS
