@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": suite.run,
     "show": suite.show,
     "import": results.import_results,
+    "export": results.export,
     "verify": results.verify,
     "published": results.published,
     "failures": results.failures,

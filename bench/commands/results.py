@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,14 @@ from bench.config.params import load_params
 from bench.store.failures import failures as failed_stages
 from bench.store.locks import held
 from swq.errors import UserError
+
+
+class DType(StrEnum):
+    """The dtypes that an exported folder can have."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 def import_results(paths: Annotated[list[Path], typer.Argument(help="Raw files, or folders of raw files.")]) -> None:
@@ -30,6 +39,18 @@ def import_results(paths: Annotated[list[Path], typer.Argument(help="Raw files, 
             typer.echo(f"refused: {line}", err=True)
         raise UserError(f"{len(refused)} of {len(said) + len(refused)} files were refused")
     typer.echo("`python -m bench report` renders them")
+
+
+def export(
+    cell: Annotated[str, typer.Argument(help="Key of a cell that was run here.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; must not be there yet, or be empty.")],
+    packed: Annotated[bool, typer.Option("--packed", help="Store packed codes (compressed-tensors).")] = False,
+    dtype: Annotated[DType | None, typer.Option(help="Of the files; the model's own by default.")] = None,
+) -> None:
+    """Write a cell's quantized model as a Hugging Face folder, which opens without this project."""
+    from bench.runs.export import export_cell
+
+    typer.echo(export_cell(load_params(), cell, out, packed, None if dtype is None else dtype.value))
 
 
 def verify(

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from swq.checkpoint import Artefact
+from swq.models.adapter import DecoderModel
 from tests.support import tiny_suite
 from tests.support.project import Project, copy_project
 from tests.support.warm_python import warm_python
@@ -82,3 +84,33 @@ def test_a_killed_cell_resumes_to_the_same_bytes(project: Project) -> None:
     assert done.returncode == 0, done.stderr
     assert f"note: reconstruct@{SALIENT} continues from block 2 of 2 blocks" in done.stdout
     assert (artefacts / "quantized.safetensors").read_bytes() == before
+
+
+def test_cells_are_exported(project: Project) -> None:
+    """With what the codes and the adapters stand for; packed where there are none."""
+    folder = project.folder
+    for arguments in (("tiny-apiq", "--out", "plain"), ("tiny-rtn", "--packed", "--out", "packed")):
+        done = project.bench("export", *arguments)
+        assert done.returncode == 0, done.stderr
+    plain = DecoderModel.load(folder / "plain").model
+    artefact = Artefact.load(folder / "artefacts/tiny-apiq/quantized.safetensors")
+    path = next(iter(artefact.shapes))
+    assert torch.equal(plain.get_submodule(path).weight, artefact.weight(path).dequantize())
+    card = (folder / "plain/README.md").read_text()
+    assert "4 samples of 32 tokens of words" in card and "ApiQ" in card
+    assert "pack-quantized" in (folder / "packed/config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("tiny-apik", "--out", "new"), "unknown cell 'tiny-apik'; did you mean 'tiny-apiq'?"),
+        (("tiny-fp", "--out", "new"), "cell tiny-fp is full precision: there is nothing to export"),
+        (("tiny-apiq", "--packed", "--out", "new"), "packed: the weights have adapters"),
+        (("tiny-rtn", "--out", "inputs"), "inputs is there already and not empty"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(project: Project, arguments: tuple[str, ...], said: str) -> None:
+    done = project.bench("export", *arguments)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and said in done.stderr
+    assert done.stderr.count("\n") == 1 and not (project.folder / "new").exists()
