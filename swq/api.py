@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from swq.checkpoint import Artefact
 from swq.errors import UserError
-from swq.export import loaded, write_folder
+from swq.export import check_possible, loaded, write_folder
 from swq.files import sha256_file
 from swq.identity import fingerprint
 from swq.losses import Loss
@@ -105,6 +105,7 @@ class Quantized:
             UserError: the folder holds something, the model is neither in a folder nor given, or it cannot read the
                 windows.
         """
+        check_possible(self.artefact, Path(folder), packed)
         if self.source:
             whole = loaded(self.source, dtype)
         elif model is not None:

@@ -29,6 +29,18 @@ CARD, CONFIG = "README.md", "config.json"
 MODEL_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")  # as the hub's: NAME or OWNER/NAME
 
 
+def check_possible(artefact: Artefact, out: Path, packed: bool) -> None:
+    """Raise unless the folder can be written; before a model is loaded for it.
+
+    Raises:
+        UserError: the folder holds something, or the packed format cannot hold the artefact.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already and not empty; nothing in it was changed")
+    if packed:
+        check_packable(artefact)
+
+
 def write_folder(
     artefact: Artefact,
     recipe: Recipe,
@@ -63,10 +75,7 @@ def write_folder(
     Raises:
         UserError: the folder holds something, or the model cannot read the windows.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there already and not empty; nothing in it was changed")
-    if packed:
-        check_packable(artefact)
+    check_possible(artefact, out, packed)
     if windows:
         windows.check(model)
     artefact.apply(model, artefact.model_sha256)
