@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "show": (("bench.runs.show",), set()),
     "import": (("bench.runs.import_raw",), set()),
     "index": (("bench.runs.index",), set()),
+    "export": (("bench.runs.export",), set()),
     "verify": (("bench.published.verify",), set()),
     "published": (("bench.published.contradictions",), set()),
     "validate": (("bench.stages.validate",), set()),
