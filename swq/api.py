@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -45,8 +45,8 @@ class Quantized:
         precision: of training, as Lightning writes it.
     """
 
-    artefact: Artefact
-    losses: list[list[float]]
+    artefact: Artefact = field(repr=False)
+    losses: list[list[float]] = field(repr=False)
     recipe: Recipe
     calibration: str = ""
     source: Path | None = None
@@ -168,6 +168,10 @@ def quantize(
     if tokens is not None and (tokens.dim() != 2 or tokens.is_floating_point()):
         given = f"{tokens.dtype} {tuple(tokens.shape)}"
         raise UserError(f"tokens must be whole numbers of shape (samples, tokens), not {given}")
+    if not isinstance(method, Method):
+        raise UserError(f"method must be an object such as swq.OmniQuant(), not {method!r}")
+    if method.trains and loss is None:
+        raise UserError(f'{type(method).__name__} trains: it needs a loss, such as loss={{"mse": 1.0}}')
     recipe = Recipe(
         method,
         Scheme.parse(scheme) if isinstance(scheme, str) else scheme,
@@ -181,6 +185,9 @@ def quantize(
     sha256 = "" if isinstance(model, PreTrainedModel) else folder_sha256(Path(model))
     fabric = fabric or Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
     calibration = tokens.cpu().long() if tokens is not None and recipe.needs_calibration else None
+    vocabulary = decoder.model.config.get_text_config().vocab_size
+    if calibration is not None and not 0 <= int(calibration.min()) <= int(calibration.max()) < vocabulary:
+        raise UserError(f"tokens must be from 0 to {vocabulary - 1}, as the model's are")
     kept = None if resume is None else _pieces(Path(resume), sha256, calibration, repr(recipe), precision)
     if kept:
         _say_where(len(kept.names()), len(decoder.blocks))

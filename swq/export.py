@@ -16,6 +16,7 @@ from lightning.fabric import Fabric
 from torch import nn
 from transformers import PreTrainedModel
 
+import swq
 from swq.checkpoint import Artefact
 from swq.errors import UserError
 from swq.files import atomic_folder
@@ -166,7 +167,6 @@ def card(
 
     `about` holds the base model's name, the bits in these files, the perplexity and the command.
     """
-    loss = recipe.loss and ", ".join(f"{weight:g} {term}" for term, weight in recipe.loss.weights.items())
     n_weights = _n_weights(artefact)
     dtype = _dtype(model)
     if packed:
@@ -178,16 +178,17 @@ def card(
         )
     else:
         files = f"dequantized weights in {dtype}; nothing is packed here"
-        stored = "stored here as the numbers that their codes stand for. So any software that opens the base model"
-        stored += " opens this one."
+        added = ", with the method's low-rank adapters added to them" if artefact.has_adapters else ""
+        stored = f"stored here as the numbers that their codes stand for{added}. So any software that opens the base"
+        stored += " model opens this one."
     settings = ", ".join(f"{k} {v}" for k, v in vars(recipe.method).items())
     rows = {
         "base model": f"{about['base model']} ({model.config.model_type})",
         "method": ": ".join(filter(None, (recipe.label, settings))),
-        "loss": loss or "none: nothing was trained",
+        "loss": loss_row(recipe),
         "scheme": f"{recipe.scheme}: {n_weights:,} weights in {len(artefact.shapes)} linears",
         "calibration": calibration or "none",
-        "bits per weight": f"{artefact.bits_per_weight() or 0:.3f} where codes, scales and zero points are packed;"
+        "bits per weight": f"{artefact.bits_per_weight() or 0:.3f} where codes, {artefact.besides} are packed;"
         f" {about['bits per weight']}",
         "perplexity": about["perplexity"],
         "seed": str(recipe.seed),
@@ -196,10 +197,18 @@ def card(
     }
     table = "\n".join(f"| {what} | {said} |" for what, said in rows.items())
     return (
-        f"# {about['base model'].rpartition('/')[2]}, quantized to {recipe.scheme}\n\n"
-        f"Weights were rounded by swq, and are {stored}\n\n"
+        f"# {about['base model']}, quantized to {recipe.scheme}\n\n"
+        f"The weights were quantized by swq-bench's library swq {swq.__version__}. They are {stored}\n\n"
         f"| | |\n| --- | --- |\n{table}\n"
     )
+
+
+def loss_row(recipe: Recipe) -> str:
+    """Return what was minimised, for people."""
+    if recipe.loss is None:
+        return "none: nothing was trained"
+    terms = ", ".join(f"{weight:g} {term}" for term, weight in recipe.loss.weights.items())
+    return f"{terms}, and the method's saliency term" if recipe.method.gradient_samples else terms
 
 
 def loaded(folder: Path, dtype: torch.dtype | None) -> PreTrainedModel:

@@ -53,7 +53,7 @@ def check_packable(artefact: Artefact) -> None:
     """
     if artefact.has_adapters:
         raise UserError(
-            "packed: the weights have adapters, which this format has no place for; export without packed, which writes"
+            "packed: the weights have adapters, which this format has no place for; export it unpacked, which writes"
             " them into the weights"
         )
 

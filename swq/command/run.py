@@ -67,6 +67,7 @@ def run(request: Request, recipe: Recipe) -> str:
     tokens = read_calibration(request.text, request.model, recipe.seed) if needed and request.text else None
     assert recipe.scheme is not None
     with _unfinished(request.out) as place:
+        kept = any(place.glob("*/*/*"))
         found = quantize(
             request.model,
             tokens,
@@ -83,7 +84,10 @@ def run(request: Request, recipe: Recipe) -> str:
         epochs = [] if tokens is None else recipe.method.epoch_lengths(len(tokens))
         write(request.out, found, epochs, request.precision)
     taken = f"; {found.resumed} of {len(found.losses)} blocks are those of a stopped run" if found.resumed else ""
-    return f"{request.out}: {recipe.scheme} by {recipe.label}, {found.bits_per_weight:.3f} bits per weight{taken}"
+    elsewise = "; unfinished blocks of other settings were removed" if kept and not found.resumed else ""
+    many = "; the model's own weights take 16" if found.bits_per_weight > 16 else ""
+    bits = f"{found.bits_per_weight:.3f} bits per weight"
+    return f"{request.out}: {recipe.scheme} by {recipe.label}, {bits}{many}{taken}{elsewise}"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from swq.command.calibration import Text, read_windows
 from swq.command.device import start_fabric
 from swq.command.errors import check_source, output_errors, weight_errors
 from swq.command.folder import QUANTIZED, Stored, check_free, read
+from swq.export import loss_row
 
 KIB = 1024
 
@@ -85,12 +86,11 @@ def inspect(folder: Path, model: Path | None, device: str, text: Text | None) ->
         for nbytes in [artefact.nbytes(path)]
     ]
     n_weights = sum(out * inputs for out, inputs in artefact.shapes.values())
-    loss = recipe.loss and ", ".join(f"{weight:g} {term}" for term, weight in recipe.loss.weights.items())
     facts = [
         ("model", quantized.source),
         ("method", recipe.label),
         ("scheme", str(recipe.scheme)),
-        ("loss", loss or "none: nothing was trained"),
+        ("loss", loss_row(recipe)),
         ("seed", recipe.seed),
         ("calibration", quantized.calibration or "none"),
         ("bits per weight", f"{quantized.bits_per_weight:.3f}, with {artefact.besides}"),

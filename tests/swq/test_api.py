@@ -32,7 +32,9 @@ METHODS: dict[str, tuple[Any, dict[str, float] | None]] = {
     "gptq": (swq.GPTQ(), None),
     "omniquant": (swq.OmniQuant(epochs=1), LOSS),
     "tesseraq": (swq.TesseraQ((0.5,), iterations=2), {"l2": 0.9, "sw": 0.1}),
+    "apiq": (swq.ApiQ(4, 1, saliency_weight=0.5, saliency_samples=2), LOSS),
 }
+TOKENS = torch.randint(0, 96, (2, 16), generator=torch.Generator().manual_seed(0))
 
 
 def held(dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -154,3 +156,20 @@ def test_importing_swq_loads_no_large_library() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     with pytest.raises(AttributeError, match="has no attribute 'quantise'"):
         swq.quantise  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("method", "loss", "tokens", "said"),
+    [
+        ("apiq", None, None, r"method must be an object such as swq.OmniQuant\(\), not 'apiq'"),
+        (swq.ApiQ(rank=4), None, TOKENS, r'ApiQ trains: it needs a loss, such as loss=\{"mse": 1.0\}'),
+        (swq.GPTQ(), None, TOKENS + 96, "tokens must be from 0 to 95, as the model's are"),
+    ],
+)
+def test_a_mistake_is_one_line_of_python(method: Any, loss: Any, tokens: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        swq.quantize(tiny_lm("llama"), tokens, "w3a16g32", method, loss)
+
+
+def test_what_is_returned_is_short_to_look_at() -> None:
+    assert len(repr(swq.quantize(tiny_lm("llama"), None, "w3a16g32", swq.RTN()))) < 500

@@ -51,13 +51,15 @@ class ApiQ(Method):
     trains = True
 
     def __post_init__(self) -> None:
-        if self.rank < 0 or self.epochs < 1 or self.saliency_samples < 1:
-            raise UserError("apiq: rank must be at least 0, epochs and saliency_samples at least 1")
-        if not all(0 < rate < float("inf") for rate in (self.lwc_lr, self.adapter_lr)):
-            raise UserError("apiq: lwc_lr and adapter_lr must be above 0 and finite")
-        weights = (self.lwc_weight_decay, self.adapter_weight_decay, self.saliency_weight)
-        if not all(0 <= weight < float("inf") for weight in weights):
-            raise UserError("apiq: weight decays and saliency_weight must be at least 0 and finite")
+        for name, least in (("rank", 0), ("epochs", 1), ("saliency_samples", 1)):
+            if (number := getattr(self, name)) < least:
+                raise UserError(f"apiq: {name} is {number}; it must be at least {least}")
+        for name in ("lwc_lr", "adapter_lr"):
+            if not 0 < (rate := getattr(self, name)) < float("inf"):
+                raise UserError(f"apiq: {name} is {rate}; it must be above 0 and finite")
+        for name in ("lwc_weight_decay", "adapter_weight_decay", "saliency_weight"):
+            if not 0 <= (weight := getattr(self, name)) < float("inf"):
+                raise UserError(f"apiq: {name} is {weight}; it must be at least 0 and finite")
 
     @property
     def label(self) -> str:

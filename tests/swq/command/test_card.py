@@ -178,7 +178,7 @@ def test_the_name_of_a_model_in_memory() -> None:
 
 def test_a_name_that_is_given_counts(worded: Path, tmp_path: Path) -> None:
     assert swq("export", worded / "quantized", "--name", "owner/mine", "--out", tmp_path / "out") == 0
-    assert (tmp_path / "out/README.md").read_text().startswith("# mine, quantized to w3a16g32")
+    assert (tmp_path / "out/README.md").read_text().startswith("# owner/mine, quantized to w3a16g32")
     assert rows(tmp_path / "out")["base model"] == "owner/mine (llama)"
 
 

@@ -140,6 +140,7 @@ def test_other_settings_do_not_continue(tokens: Path, tmp_path: Path) -> None:
     swq_apart(arguments, KILLED)
     done = swq_apart([*arguments, "--seed", "1"])
     assert done.returncode == 0 and "stopped run" not in done.stdout and "continuing" not in done.stderr
+    assert "unfinished blocks of other settings were removed" in done.stdout
     assert read(out).quantized.recipe.seed == 1 and not out.with_name(out.name + UNFINISHED).exists()
 
 

@@ -143,5 +143,5 @@ def test_packed_export_says_what_carries_adapters(tmp_path: Path, calibration: T
     "settings", [{"rank": -1}, {"epochs": 0}, {"adapter_lr": 0.0}, {"saliency_weight": -1.0}, {"saliency_samples": 0}]
 )
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="apiq: "):
+    with pytest.raises(UserError, match=f"apiq: {next(iter(settings))} is "):
         ApiQ(**settings)  # type: ignore[arg-type]
