@@ -84,6 +84,7 @@ def write_folder(
     if windows:
         perplexity = measure_perplexity(model, windows, fabric or Fabric(accelerator="auto", devices=1))
     about = {
+        "rounding": rounding(artefact, model),
         "base model": name or base_name(model, beside),
         "perplexity": perplexity_row(perplexity, windows, _dtype(model)),
         "command": _command(recipe, precision, packed),
@@ -165,7 +166,7 @@ def card(
 ) -> str:
     """Return the model card: what was quantized, how, and what the files hold.
 
-    `about` holds the base model's name, the bits in these files, the perplexity and the command.
+    `about` holds the base model's name, the bits in these files, their rounding, the perplexity and the command.
     """
     n_weights = _n_weights(artefact)
     dtype = _dtype(model)
@@ -190,6 +191,7 @@ def card(
         "calibration": calibration or "none",
         "bits per weight": f"{artefact.bits_per_weight() or 0:.3f} where codes, {artefact.besides} are packed;"
         f" {about['bits per weight']}",
+        "rounding": about["rounding"],
         "perplexity": about["perplexity"],
         "seed": str(recipe.seed),
         "these files": files,
@@ -200,6 +202,23 @@ def card(
         f"# {about['base model']}, quantized to {recipe.scheme}\n\n"
         f"The weights were quantized by swq-bench's library swq {swq.__version__}. They are {stored}\n\n"
         f"| | |\n| --- | --- |\n{table}\n"
+    )
+
+
+@torch.no_grad()
+def rounding(artefact: Artefact, model: PreTrainedModel) -> str:
+    """Return how far the weights of a model differ from what the codes stand for, because of the model's dtype."""
+
+    def difference(path: str) -> float:
+        exact = artefact.weight(path).dequantize()
+        off = model.get_parameter(f"{path}.weight").float().cpu() - exact
+        return float(off.norm() / exact.norm().clamp(min=1e-30))
+
+    largest = max(map(difference, artefact.shapes), default=0.0)
+    if not largest:
+        return "none: weights are exactly what the codes stand for"
+    return (
+        f"weights in {_dtype(model)} differ from what the codes stand for by at most {largest:.1e} of a linear's norm"
     )
 
 

@@ -58,3 +58,23 @@ def test_a_model_in_memory_must_be_given(fabric: Fabric, tmp_path: Path) -> None
     found = swq.quantize(tiny_lm("llama"), None, "w3a16g32", swq.RTN(), fabric=fabric)
     with pytest.raises(UserError, match=r"export: the model was in memory; give it as `model`"):
         found.export(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most"), [(torch.float32, 0.0), (torch.float16, 2.0**-11), (torch.bfloat16, 2.0**-8)]
+)
+def test_the_card_says_what_the_dtype_rounds_away(
+    fabric: Fabric, tmp_path: Path, calibration: Tensor, dtype: torch.dtype, most: float
+) -> None:
+    """Of the folder as another process would read it."""
+    found = swq.quantize(FOLDER, calibration, "w3a16g32", swq.AWQ(), fabric=fabric)
+    found.export(tmp_path / "out", dtype=dtype)
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
+    differences = []
+    for path in found.artefact.shapes:
+        exact = found.artefact.weight(path).dequantize()
+        off = opened.get_parameter(f"{path}.weight").detach().float() - exact
+        differences.append(float(off.norm() / exact.norm()))
+    (row,) = [line for line in (tmp_path / "out/README.md").read_text().splitlines() if line.startswith("| rounding")]
+    assert max(differences) <= most
+    assert (f"at most {max(differences):.1e} of" if most else "none: weights are exactly") in row
