@@ -134,7 +134,7 @@ def test_a_rank_that_no_linear_has_is_refused(fabric: Fabric, tiny_llama: Decode
 def test_packed_export_says_what_carries_adapters(tmp_path: Path, calibration: Tensor) -> None:
     model = tiny_lm("llama")
     quantized = swq.quantize(model, calibration % 96, "w2a16g32", ApiQ(4, 1), {"mse": 1.0})
-    with pytest.raises(UserError, match=r"packed: the weights have adapters.*; export without packed"):
+    with pytest.raises(UserError, match=r"packed: the weights have adapters.*; export it unpacked"):
         quantized.export(tmp_path / "packed", model, packed=True)
     assert not (tmp_path / "packed").exists()
 
