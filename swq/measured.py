@@ -33,7 +33,8 @@ class Windows:
         """Raise unless a model can read the windows.
 
         Raises:
-            UserError: they are no windows of tokens, longer than the model's context, or hold tokens it does not have.
+            UserError: their shape or dtype is not that of windows, they are longer than the model's context, or a
+                token is not in its vocabulary.
         """
         tokens, config = self.tokens, model.config.get_text_config()
         if tokens.dim() != 2 or tokens.is_floating_point() or not len(tokens) or tokens.shape[1] < 2:

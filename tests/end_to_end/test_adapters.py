@@ -69,7 +69,7 @@ def test_adapters_and_saliency_run_and_resume(project: Project) -> None:
 
 
 def test_a_killed_cell_resumes_to_the_same_bytes(project: Project) -> None:
-    """The saliency is computed again: it is no part of what is kept of a block."""
+    """The saliency is computed again, because finished blocks do not hold it."""
     artefacts = project.folder / "artefacts" / SALIENT
     before = (artefacts / "quantized.safetensors").read_bytes()
     shutil.rmtree(artefacts)
