@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import init_empty_weights
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -60,7 +60,7 @@ class Quantized:
         assert bits is not None
         return bits
 
-    def apply(self, model: nn.Module) -> None:
+    def apply(self, model: PreTrainedModel) -> None:
         """Overwrite the weights of `model` with what the stored codes stand for, on its device and in its dtype.
 
         The model must be the one that was quantized, or have the same names and shapes.
@@ -156,7 +156,8 @@ def quantize(
         loss: weights by term, such as {"mse": 0.9, "sw": 0.1}; None for a method that does not train.
         seed: of every random draw.
         scale_dtype: that scales are stored in, "float16" or "float32".
-        bias_compensation: after the method, shift the biases that there are so that no linear's mean output changes.
+        bias_compensation: after the method, shift biases so that no linear's mean output changes. Linears without
+            one get one, where the model's configuration has a switch for it (LLaMA, Qwen3, Gemma).
         precision: of training, as Lightning writes it: "32-true", "bf16-mixed", or on a GPU "16-mixed".
         resume: a folder for finished blocks. A killed call that is made again with the same arguments continues there,
             and says on stderr at which block.

@@ -7,6 +7,8 @@ One safetensors file. For every quantized linear, by its path in the model, it h
 and, if the method adds an adapter to the weight,
     <path>.adapter_down (rank, in), as stored
     <path>.adapter_up   (out, rank)
+and, if the model has no bias there and got one,
+    <path>.bias         (out,), as stored
 and a JSON header: format, version, scheme, shapes, the method, and the SHA-256 of the model that it was made from.
 The file is byte-identical for identical content, and damage is noticed when it is loaded (swq/tensor_file.py).
 """
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swq.errors import UserError
 from swq.quant.affine import Adapter, QuantizedWeight
@@ -28,22 +30,27 @@ from swq.quant.scheme import Scheme
 from swq.tensor_file import OnDisk, open_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from swq.models.weights import Weights
 
 FORMAT = "swq-packed"
-VERSION, WITH_ADAPTERS = 3, 4  # what an artefact without adapters, and one with them, is written as
+VERSION, WITH_ADAPTERS, WITH_BIASES = 3, 4, 5  # an artefact is written as the lowest one that has what it holds
 PARTS = ("codes", "scale", "zero_point")
 ADAPTER = ("adapter_down", "adapter_up")
+BIAS = "bias"
 CHANGED = "changed/"  # prefix of tensors that are stored unpacked
 
 
-def pack_weight(path: str, weight: QuantizedWeight) -> dict[str, Tensor]:
-    """Return the stored tensors of one linear, on the CPU."""
+def pack_weight(path: str, weight: QuantizedWeight, added_bias: Tensor | None = None) -> dict[str, Tensor]:
+    """Return the stored tensors of one linear, on the CPU. `added_bias` (out,) is one that the model does not have."""
     n_bits, adapter = weight.scheme.n_bits, weight.adapter
     parts = (pack(weight.codes, n_bits), weight.scale.squeeze(-1), pack(weight.zero_point, n_bits))
     packed = dict(zip(PARTS, parts, strict=True))
     if adapter is not None:
         packed |= dict(zip(ADAPTER, (adapter.down, adapter.up), strict=True))
+    if added_bias is not None:
+        packed[BIAS] = added_bias
     return {f"{path}.{part}": tensor.contiguous().cpu() for part, tensor in packed.items()}
 
 
@@ -62,6 +69,11 @@ def unpack_weight(
         scheme=scheme,
         adapter=adapter,
     )
+
+
+def added_biases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the biases among packed tensors that the model does not have, in float32, by their path in it."""
+    return {name: tensors[name].float() for name in tensors if name.endswith(f".{BIAS}")}
 
 
 @dataclass(frozen=True)
@@ -92,11 +104,13 @@ class Artefact:
     @property
     def besides(self) -> str:
         """What is stored beside the codes, for people."""
-        return "scales, zero points and adapters" if self.has_adapters else "scales and zero points"
+        more = [("adapters", self.has_adapters), ("added biases", bool(self.biased))]
+        parts = ["scales", "zero points", *(name for name, held in more if held)]
+        return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
     def nbytes(self, path: str) -> int:
         """Return the stored bytes of the linear at `path`."""
-        names = (f"{path}.{part}" for part in (*PARTS, *ADAPTER))
+        names = (f"{path}.{part}" for part in (*PARTS, *ADAPTER, BIAS))
         return sum(self.tensors[name].nbytes for name in names if name in self.tensors)
 
     @property
@@ -104,10 +118,15 @@ class Artefact:
         """Whether something is added to the weights that the codes stand for."""
         return any(name.endswith(ADAPTER) for name in self.tensors)
 
-    def bits_per_weight(self) -> float | None:
-        """Return the stored bits per quantized weight: codes, scales, zero points and adapters. None if there are none.
+    @property
+    def biased(self) -> list[str]:
+        """Paths of the linears that got a bias, which the model does not have."""
+        return [name.removesuffix(f".{BIAS}") for name in self.tensors if name.endswith(f".{BIAS}")]
 
-        Norms and biases replace the model's own of the same size and are not counted.
+    def bits_per_weight(self) -> float | None:
+        """Return the stored bits per quantized weight: codes and what is stored `besides`. None if there are none.
+
+        Norms and biases that replace the model's own of the same size are not counted.
         """
         n_weights = sum(out * in_features for out, in_features in self.shapes.values())
         n_bytes = sum(tensor.nbytes for tensor in self.tensors.values())
@@ -117,7 +136,7 @@ class Artefact:
         """Write the artefact atomically."""
         header = {
             "format": FORMAT,
-            "version": WITH_ADAPTERS if self.has_adapters else VERSION,
+            "version": WITH_BIASES if self.biased else WITH_ADAPTERS if self.has_adapters else VERSION,
             "method": self.method,
             "scheme": str(self.scheme) if self.scheme else None,
             "model_sha256": self.model_sha256,
@@ -136,8 +155,8 @@ class Artefact:
         tensors, header = open_tensors(path)
         if header.get("format") != FORMAT:
             raise UserError(f"{path} is not a {FORMAT} artefact")
-        if (found := header.get("version")) not in (VERSION, WITH_ADAPTERS):
-            known = f"{VERSION} and {WITH_ADAPTERS}"
+        if (found := header.get("version")) not in (VERSION, WITH_ADAPTERS, WITH_BIASES):
+            known = f"{VERSION} to {WITH_BIASES}"
             raise UserError(f"{path} is an artefact of version {found}; this code reads versions {known}")
         try:
             scheme = Scheme.parse(header["scheme"]) if header["scheme"] else None
@@ -149,17 +168,22 @@ class Artefact:
             raise UserError(f"{path} has a damaged header ({error})") from error
 
     @torch.no_grad()
-    def apply(self, model: nn.Module, model_sha256: str) -> None:
+    def apply(self, model: PreTrainedModel, model_sha256: str) -> None:
         """Overwrite what differs in `model`: quantized linears with their dequantized weights, one at a time.
+
+        Linears get the biases that the model does not have; its configuration then says so.
 
         Raises:
             UserError: the artefact was made from another model.
         """
+        from swq.models.biases import add_biases  # imports transformers, for this case only
+
         self.check_made_from(model_sha256)
         for path in self.shapes:
             parameter = model.get_parameter(f"{path}.weight")
             parameter.copy_(self.weight(path).dequantize())
-        for path, tensor in self.changed.items():
+        add_biases(model, self.biased)
+        for path, tensor in (dict(self.changed) | added_biases(self.tensors)).items():
             model.get_parameter(path).copy_(tensor)
 
     def over(self, weights: Weights) -> Weights:
@@ -188,8 +212,9 @@ class _Overlay:
         return path in self.below
 
     def tensor(self, path: str, device: torch.device) -> Tensor:
-        if path in self.artefact.changed:
-            return self.artefact.changed[path].to(device)
+        for stored in (self.artefact.changed, self.artefact.tensors):  # packed tensors have no parameter's name
+            if path in stored:
+                return stored[path].to(device)
         linear = path.removesuffix(".weight")
         if linear in self.artefact.shapes and linear != path:
             return self.artefact.weight(linear, device).dequantize()

@@ -115,8 +115,18 @@ def _check_schemes(params: Params, name: str, model: Described) -> None:
                 _require_pairs(own_folder(params, name), f"cells.{key}: {cell.method_name}")
             try:
                 cell.scheme.check_inputs(model.inputs)
+                cell.method.check_shapes(model.shapes)
+                if cell.bias_compensation and not model.has_biases:
+                    _check_may_get_bias(model.model_type)
             except UserError as error:
                 raise UserError(f"cells.{key}: model {name}: {error}") from error
+
+
+def _check_may_get_bias(model_type: str) -> None:
+    from swq.models.biases import may_get_bias, no_biases  # imports transformers, for this case only
+
+    if not may_get_bias(model_type):
+        raise UserError(no_biases(model_type))
 
 
 def _check_start_blocks(params: Params, name: str) -> None:

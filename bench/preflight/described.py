@@ -20,14 +20,23 @@ class Described:
     """A model's blocks, which are all alike.
 
     Attributes:
-        inputs: input channels of each quantized linear, by its path inside a block.
+        model_type: as config.json has it.
+        shapes: (out, in) of each quantized linear, by its path inside a block.
+        has_biases: whether one of them has a bias.
         has_pairs: whether a scale can be passed on somewhere in a block.
         context: the most tokens that the model takes; None where it has no such limit.
     """
 
-    inputs: dict[str, int]
+    model_type: str
+    shapes: dict[str, tuple[int, int]]
+    has_biases: bool
     has_pairs: bool
     context: int | None
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """Input channels of each quantized linear."""
+        return {name: inputs for name, (_, inputs) in self.shapes.items()}
 
 
 def describe(folder: Path) -> Described:
@@ -59,8 +68,11 @@ def described_by_skeleton(folder: Path) -> Described:
     from swq.models.adapter import DecoderModel
 
     model = DecoderModel.skeleton(folder)
+    linears = model.linears(0)
     return Described(
-        inputs={name: linear.in_features for name, linear in model.linears(0).items()},
+        model_type=model.model.config.model_type,
+        shapes={name: (linear.out_features, linear.in_features) for name, linear in linears.items()},
+        has_biases=any(linear.bias is not None for linear in linears.values()),
         has_pairs=bool(model.scale_pairs(0)),
         context=getattr(model.model.config, "max_position_embeddings", None),
     )
@@ -75,16 +87,31 @@ def _of_family(family: Family, config: dict[str, Any], stored: dict[str, tuple[i
     """
     whole = f"{family.blocks}.0.{family.linears[0]}.weight" in stored  # else saved from the decoder alone
     blocks = family.blocks if whole else family.blocks.partition(".")[2]
-    inputs = {name: stored[f"{blocks}.0.{name}.weight"][1] for name in family.linears}
+    inputs = {stored[f"{blocks}.0.{name}.weight"][1] for name in family.linears}
     last = f"{blocks}.{config['num_hidden_layers'] - 1}.{family.linears[0]}.weight"
     widths = {value for value in config.values() if isinstance(value, int)}
     widths.add(config["num_attention_heads"] * config.get("head_dim", 0))
-    if last not in stored or inputs[family.linears[0]] != config["hidden_size"] or not widths >= {*inputs.values()}:
-        raise ValueError("other blocks than in config.json")
-
     first = f"{blocks}.0."
     block = {name.removeprefix(first): shape for name, shape in stored.items() if name.startswith(first)}
-    return Described(inputs, bool(fitting_pairs(family, config, block)), config["max_position_embeddings"])
+    if last not in stored or block[f"{family.linears[0]}.weight"][1] != config["hidden_size"] or not widths >= inputs:
+        raise ValueError("other blocks than in config.json")
+    return described_block(family, config, block)
+
+
+def described_block(family: Family, config: Mapping[str, Any], block: Mapping[str, tuple[int, ...]]) -> Described:
+    """Describe a model of a family, from the shapes of one block's tensors.
+
+    Raises:
+        KeyError: a tensor is missing, or config.json leaves something to transformers' defaults.
+    """
+    weights = {name: block[f"{name}.weight"] for name in family.linears}
+    return Described(
+        model_type=config["model_type"],
+        shapes={name: (outputs, inputs) for name, (outputs, inputs) in weights.items()},
+        has_biases=any(f"{name}.bias" in block for name in weights),
+        has_pairs=bool(fitting_pairs(family, config, block)),
+        context=config["max_position_embeddings"],
+    )
 
 
 def fitting_pairs(

@@ -11,7 +11,7 @@ from pydantic import Field, RootModel, ValidationError, model_validator
 
 from bench.config.sources import HubModel, ModelSource
 from bench.config.strict import Strict, mistake, one_line, parse_yaml
-from bench.preflight.described import Described, fitting_pairs
+from bench.preflight.described import Described, described_block, fitting_pairs
 from bench.preflight.shapes import Linear, Shapes
 from bench.store.files import read_mapping
 from swq.errors import UserError, one_of
@@ -77,9 +77,7 @@ class RecordedModel(Strict):
         )
 
     def described(self) -> Described:
-        inputs = {name: self.block[f"{name}.weight"][1] for name in self.family.linears}
-        pairs = fitting_pairs(self.family, self.config, self.block)
-        return Described(inputs, bool(pairs), self.config["max_position_embeddings"])
+        return described_block(self.family, self.config, self.block)
 
 
 class _File(RootModel[dict[str, RecordedModel]]):

@@ -31,7 +31,7 @@ def open_model(record: ModelRecord, key: str | None, dtype: str, device: torch.d
     else:
         artefact = Artefact.load(artefact_folder(key) / QUANTIZED)
         artefact.check_made_from(record.sha256)
-        model = DecoderModel.open(record.folder, kind, artefact.over)
+        model = DecoderModel.open(record.folder, kind, artefact.over, artefact.biased)
     language_model, resident = stream(model, device, free_memory(device))
     if resident < len(model.blocks):
         print(

@@ -9,6 +9,7 @@ import torch
 from lightning.fabric import Fabric
 
 from swq.api import Quantized, folder_sha256
+from swq.checkpoint import added_biases
 from swq.command.calibration import Text, read_calibration
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
@@ -70,7 +71,8 @@ def output_errors(quantized: Quantized, folder: Path, fabric: Fabric, text: Text
         inside = f"{model.block_name(index)}."
         linears = {f"{path}.weight": path for path in artefact.shapes if path.startswith(inside)}
         tensors = {name: artefact.weight(path).dequantize() for name, path in linears.items()}
-        tensors |= {name: tensor for name, tensor in artefact.changed.items() if name.startswith(inside)}
+        others = dict(artefact.changed) | added_biases(artefact.tensors)
+        tensors |= {name: tensor for name, tensor in others.items() if name.startswith(inside)}
         with model.filled(index, fabric.device):
             fp_output = paths.block_data(index, with_aug=False).fp_output
             paths.advance(index, fp_output, {name.removeprefix(inside): value for name, value in tensors.items()})

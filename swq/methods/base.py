@@ -7,6 +7,7 @@ quantizer only when it makes one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class Method(ABC):
         Losses are recorded as means over each epoch.
         """
         return []
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, int]]) -> None:  # noqa: B027  most fit every shape
+        """Raise unless the settings fit the linears, whose shapes (out, in) are given by their paths.
+
+        Raises:
+            UserError: a setting does not fit; names the linear.
+        """
 
     @abstractmethod
     def quantizer(self, block: BlockContext) -> BlockQuantizer:

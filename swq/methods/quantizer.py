@@ -101,12 +101,14 @@ class BlockResult:
         changed: the block's other tensors that differ from the original, by their name in its state dict.
         unrounded: returns the weights that compute what the block did, (out, in) by their path, before clipping and
             rounding; by default the block's own.
+        added_biases: (out,) by the path of a linear that had no bias.
     """
 
     weights: dict[str, QuantizedWeight]
     learned: dict[str, Tensor] = field(default_factory=dict)
     changed: dict[str, Tensor] = field(default_factory=dict)
     unrounded: Callable[[], dict[str, Tensor]] = dict
+    added_biases: dict[str, Tensor] = field(default_factory=dict)
 
 
 class BlockQuantizer(nn.Module, ABC):

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from swq.errors import UserError
 from swq.models import family_of
+from swq.models.biases import add_biases, may_get_bias
 from swq.models.family import ScalePair
 from swq.models.folder import check_model_folder, reason
 from swq.models.introspect import HOW_TO, introspect, require_no_experts
@@ -77,6 +78,7 @@ class DecoderModel:
         folder: Path | str,
         dtype: torch.dtype = torch.float32,
         overlay: Callable[[Weights], Weights] = lambda weights: weights,
+        biases: Collection[str] = (),
     ) -> DecoderModel:
         """Build the model in a transformers folder with shapes only; values are read from it as they are needed.
 
@@ -84,6 +86,7 @@ class DecoderModel:
             folder: holds config.json and safetensors.
             dtype: of the parameters once they have values.
             overlay: takes the folder's weights and returns the weights to read in their place.
+            biases: paths of the linears that get a bias, which `overlay` has.
 
         Raises:
             UserError: as `load`.
@@ -94,6 +97,7 @@ class DecoderModel:
         if not all(path in weights for path, _ in model.named_parameters() if path not in _tied(model)):
             # Stored under old names, which transformers translates, but only when it loads the model as a whole.
             weights = InMemory(cls.load(folder, dtype).model.state_dict())
+        add_biases(model, biases)
         opened.weights = overlay(weights)
         return opened
 
@@ -159,6 +163,11 @@ class DecoderModel:
             if not isinstance(linear, nn.Linear):
                 raise UserError(f"{self.block_name(index)}.{name} is a {type(linear).__name__}, not a Linear")
         return linears  # type: ignore[return-value]
+
+    def with_bias(self, index: int) -> list[str]:
+        """Return those of `linears` that have a bias, or may get one."""
+        may = may_get_bias(self.model.config.model_type)
+        return [name for name, linear in self.linears(index).items() if linear.bias is not None or name in may]
 
     def scale_pairs(self, index: int) -> tuple[ScalePair, ...]:
         """Return the family's pairs that hold in block `index`: both sides have the same number of channels."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Family:
         not_clipped: linears whose ranges a search must not clip: queries and keys are multiplied with each other, so
             their errors do not simply add up.
         query_key: the linears of queries and of keys, where they are apart.
+        bias_switches: names in the model's configuration, and the linears that have a bias where it is true.
     """
 
     model_types: tuple[str, ...]
@@ -50,3 +52,4 @@ class Family:
     pairs: tuple[ScalePair, ...] = ()
     not_clipped: tuple[str, ...] = ()
     query_key: tuple[str, str] | None = None
+    bias_switches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -25,4 +25,5 @@ GEMMA = Family(
     ),
     not_clipped=("self_attn.q_proj", "self_attn.k_proj"),
     query_key=("self_attn.q_proj", "self_attn.k_proj"),
+    bias_switches={"attention_bias": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")},
 )

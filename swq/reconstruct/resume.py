@@ -18,7 +18,7 @@ class BlockRecord:
 
     Attributes:
         shapes: (out, in) of each quantized linear by its path in the model.
-        packed: its packed tensors.
+        packed: its packed tensors, and the biases that its linears got.
         changed: those of its other tensors that differ from the model's, by their path in the model.
         learned: the trained tensors, by name.
         trace: per step of training, the loss and each weighted term: {"loss": ..., "mse": ..., "sw": ...}; in the

@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from swq.checkpoint import pack_weight, unpack_weight
+from swq.checkpoint import added_biases, pack_weight, unpack_weight
 from swq.errors import UserError
 from swq.methods.quantizer import BlockContext, BlockQuantizer, start_normals
 from swq.models.adapter import DecoderModel
@@ -101,13 +101,13 @@ def check_fits(model: DecoderModel, recipe: Recipe) -> None:
 
     Raises:
         UserError: groups do not divide a linear's inputs, the method needs scale pairs and the model has none, or
-            biases are to be shifted and it has none.
+            biases are to be shifted and it has none, or a setting of the method is too large for a linear.
     """
+    blocks = ((model.block_name(index), model.linears(index)) for index in range(len(model.blocks)))
+    linears = {f"{block}.{name}": linear for block, linears in blocks for name, linear in linears.items()}
     if recipe.scheme is not None:
-        named = ((model.block_name(index), model.linears(index)) for index in range(len(model.blocks)))
-        recipe.scheme.check_inputs(
-            {f"{block}.{name}": linear.in_features for block, linears in named for name, linear in linears.items()}
-        )
+        recipe.scheme.check_inputs({path: linear.in_features for path, linear in linears.items()})
+        recipe.method.check_shapes({path: (ln.out_features, ln.in_features) for path, ln in linears.items()})
     if recipe.method.needs_pairs:
         model.require_pairs(type(recipe.method).__name__)
     if recipe.bias_compensation:
@@ -159,10 +159,11 @@ class _Walk:
         result, name = quantizer.finalize(), self.model.block_name(index)
         if self.recipe.bias_compensation:
             assert self.paths is not None, "a recipe that compensates says needs_calibration"
-            result = compensated(self.paths, index, self.model.linears(index), result)
+            linears, names = self.model.linears(index), self.model.with_bias(index)
+            result = compensated(self.paths, index, linears, result, names, self._scale_dtype)
         packed: dict[str, Tensor] = {}
         for linear, weight in result.weights.items():
-            packed |= pack_weight(f"{name}.{linear}", weight)
+            packed |= pack_weight(f"{name}.{linear}", weight, result.added_biases.get(linear))
         return BlockRecord(
             shapes={f"{name}.{linear}": tuple(weight.codes.shape) for linear, weight in result.weights.items()},
             packed=packed,
@@ -183,7 +184,13 @@ class _Walk:
             for path, shape in record.shapes.items()
         }
         prefix = f"{self.model.block_name(index)}."
-        return {path.removeprefix(prefix): tensor for path, tensor in (weights | record.changed).items()}
+        stored = weights | record.changed | added_biases(record.packed)
+        return {path.removeprefix(prefix): tensor for path, tensor in stored.items()}
+
+    @property
+    def _scale_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.recipe.scale_dtype)
+        return dtype
 
     def _train(self, index: int, quantizer: BlockQuantizer, data: BlockData, rate: float) -> list[dict[str, float]]:
         assert self.paths is not None and self.recipe.loss is not None
@@ -209,7 +216,7 @@ class _Walk:
             block=self.model.blocks[index],
             linears=self.model.linears(index),
             scheme=self.recipe.scheme,
-            scale_dtype=getattr(torch, self.recipe.scale_dtype),
+            scale_dtype=self._scale_dtype,
             not_clipped=self.model.family.not_clipped,
             pairs=self.model.scale_pairs(index),
             moments=moments,

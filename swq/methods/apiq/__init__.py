@@ -8,6 +8,7 @@ Source: Liao et al., ApiQ (arXiv 2402.05147), section 4; Cao and Aref, saliency-
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,12 @@ class ApiQ(Method):
     def clipping(self) -> OmniQuant:
         """The learned clipping, as OmniQuant's settings."""
         return OmniQuant(self.epochs, self.lwc_lr, self.lwc_weight_decay, self.aug_loss)
+
+    def check_shapes(self, shapes: Mapping[str, tuple[int, int]]) -> None:
+        for path, (outputs, inputs) in shapes.items():
+            if self.rank > min(outputs, inputs):
+                least = f"{path} is {outputs} x {inputs}, which takes at most {min(outputs, inputs)}"
+                raise UserError(f"apiq: rank {self.rank} is too large: {least}")
 
     def epoch_lengths(self, n_samples: int) -> list[int]:
         return self.clipping.epoch_lengths(n_samples)

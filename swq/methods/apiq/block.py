@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from swq.errors import UserError
 from swq.methods.omniquant.block import OmniQuantBlock
 from swq.methods.quantizer import BlockContext, BlockQuantizer, BlockResult
 from swq.quant.affine import Adapter
@@ -48,8 +47,6 @@ class ApiQBlock(BlockQuantizer):
         self.clipping = OmniQuantBlock(settings.clipping, block)
         self.adapters = nn.ModuleDict()
         for name, linear in block.linears.items():
-            if settings.rank > min(linear.weight.shape):
-                raise UserError(f"apiq: rank {settings.rank} is more than {name} has, {min(linear.weight.shape)}")
             if settings.rank:
                 normals = block.normals(f"adapter of {name}", (settings.rank, linear.in_features))
                 self.adapters[_key(name)] = LowRank(normals, linear.weight)

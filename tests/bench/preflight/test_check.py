@@ -143,6 +143,40 @@ def test_a_start_block_beyond_the_model_is_refused(tmp_path: Path, monkeypatch: 
         check(starting(n_blocks))
 
 
+@pytest.mark.parametrize(
+    ("family", "more", "message"),
+    [
+        ("llama", {}, None),
+        ("opt", {}, None),
+        ("mistral", {}, "bias_compensation shifts biases, and no .* of a mistral model has or may get one"),
+        ("llama", {"method": {"name": "apiq", "rank": 64}, "loss": {"weights": {"mse": 1.0}}}, None),
+        (
+            "llama",
+            {"method": {"name": "apiq", "rank": 65}, "loss": {"weights": {"mse": 1.0}}},
+            "apiq: rank 65 is too large: self_attn.q_proj is 64 x 64, which takes at most 64",
+        ),
+    ],
+)
+def test_what_no_linear_of_the_model_can_take_is_refused(
+    family: str, more: dict[str, Any], message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the files of a model that holds weights, and by the model that is built from a configuration alone."""
+    monkeypatch.chdir(tmp_path)
+    model = tiny_lm(family)
+    model.save_pretrained("whole")
+    model.config.save_pretrained("bare")
+    cell = {"model": "m", "calibration": "c", "method": {"name": "rtn"}, "bias_compensation": not more} | more
+    for path in ("whole", "bare"):
+        params = params_of(
+            models={"m": {"source": "folder", "path": path}}, cells={"asked": cell | {"scheme": "w3a16g32"}}
+        )
+        if message is None:
+            check(params)
+        else:
+            with pytest.raises(UserError, match=rf"^cells.asked: model m: {message}$"):
+                check(params)
+
+
 @pytest.mark.parametrize(("command", "name"), [("check", "mixtral"), ("run", "olmoe")])
 def test_a_model_with_experts_is_refused(command: str, name: str, tmp_path: Path) -> None:
     """In one line and before anything is fetched."""
