@@ -46,6 +46,7 @@ class Measured:
         scheme: of the row.
         method: its base, as a configuration names it.
         n_seeds: seeds; variances of seeds have one degree of freedom less.
+        n_items: items of all tasks.
         n_windows: windows that did not collapse.
         n_collapsed: windows that did, and are left out.
         log_perplexity: components, as fractions of what is lost.
@@ -60,6 +61,7 @@ class Measured:
     scheme: Scheme
     method: str
     n_seeds: int
+    n_items: int
     n_windows: int
     n_collapsed: int
     log_perplexity: Components
@@ -92,11 +94,15 @@ def load_measured(folder: Path = RESULTS) -> list[Measured]:
 
 
 def nearest(known: list[Measured], method: str, scheme: Scheme) -> Measured:
-    """Return the measured row that is most like a row: by method first, then by bits, then by the size of groups."""
+    """Return the measured row that is most like a row: by method first, then by bits, then by the size of groups.
 
-    def distance(row: Measured) -> tuple[bool, int, float]:
+    Of rows that are equally like it, the one with the most items is known best.
+    """
+
+    def distance(row: Measured) -> tuple[bool, int, float, int]:
         groups = [s.group_size or 4096 for s in (row.scheme, scheme)]  # a channel is about as long in a large model
-        return (row.method != method, abs(row.scheme.n_bits - scheme.n_bits), abs(np.log2(groups[0] / groups[1])))
+        ratio = float(abs(np.log2(groups[0] / groups[1])))
+        return (row.method != method, abs(row.scheme.n_bits - scheme.n_bits), ratio, -row.n_items)
 
     return min(known, key=distance)
 
@@ -121,6 +127,7 @@ def _of_suite(path: Path) -> Iterator[Measured]:
             scheme=Scheme.parse(scheme),
             method=method,
             n_seeds=len(pairs),
+            n_items=n_items,
             n_windows=windows[0].shape[2],
             n_collapsed=windows[1],
             lost_nats=float(windows[0][1].mean()),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from swq.checkpoint import FORMAT, VERSION, WITH_ADAPTERS, Artefact, pack_weight
+from swq.checkpoint import FORMAT, VERSION, WITH_BIASES, Artefact, pack_weight
 from swq.errors import UserError
 from swq.models.adapter import DecoderModel
 from swq.quant.affine import quantize_weight
@@ -163,8 +163,8 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_other_version_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    newer = WITH_ADAPTERS + 1
+    newer = WITH_BIASES + 1
     write_tensors(tmp_path / "new", {}, {"format": FORMAT, "version": newer})
-    known = f"this code reads versions {VERSION} and {WITH_ADAPTERS}"
+    known = f"this code reads versions {VERSION} to {WITH_BIASES}"
     with pytest.raises(UserError, match=f"new is an artefact of version {newer}; {known}"):
         Artefact.load(tmp_path / "new")

@@ -50,6 +50,14 @@ def test_the_nearest_row_is_of_the_same_method_first(known: list[Measured]) -> N
         assert (row.method, str(row.scheme)) == (method, found)
 
 
+def test_of_rows_that_are_equally_near_the_one_with_most_items_is_taken(known: list[Measured]) -> None:
+    """Suite methods has the same rows as smollm2 on fewer items."""
+    n_items = {row.suite: row.n_items for row in known}
+    assert n_items["methods"] < n_items["smollm2"]
+    for order in (known, known[::-1]):
+        assert nearest(order, "omniquant", Scheme.parse("w3a16g64")).suite == "smollm2"
+
+
 def drawn(returning: float) -> tuple[list[Stratum], Stratum]:
     """Draw answers of which a tenth change with a seed, a part of them the same ones with every seed."""
     rng = np.random.default_rng(4)
