@@ -181,7 +181,8 @@ def card(
         files = f"dequantized weights in {dtype}; nothing is packed here"
         added = ", with the method's low-rank adapters added to them" if artefact.has_adapters else ""
         stored = f"stored here as the numbers that their codes stand for{added}. So any software that opens the base"
-        stored += " model opens this one."
+        stored += " model opens this one"
+        stored += " if it reads the biases that config.json turns on." if artefact.biased else "."
     settings = ", ".join(f"{k} {v}" for k, v in vars(recipe.method).items())
     rows = {
         "base model": f"{about['base model']} ({model.config.model_type})",
