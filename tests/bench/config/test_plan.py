@@ -47,13 +47,13 @@ def edited(edit: Edit) -> str:
 def test_plan_travels_with_its_hash(project: Path) -> None:
     compose("placebo")
     plan = load_params().plan
-    assert plan is not None and plan.name == "placebo" and plan.seeds == tuple(range(1, 13)) and plan.bound == 2
+    assert plan is not None and plan.name == "placebo" and plan.seeds == tuple(range(1, 13)) and plan.bound == 4
     assert provenance()["plan_sha256"] == plan.sha256
     text = PLAN.read_text()
     PLAN.write_text(f"# why\n{text}")
     compose("placebo")
     assert load_params().plan == plan, "comments decide nothing"
-    PLAN.write_text(text.replace("bound: 2 ", "bound: 3 "))
+    PLAN.write_text(text.replace("bound: 4", "bound: 3"))
     compose("placebo")
     assert provenance()["plan_sha256"] == load_params().plan.sha256 != plan.sha256  # type: ignore[union-attr]
     compose("bundled")
@@ -149,6 +149,6 @@ def test_divergence_is_planned_only_where_it_is_measured(project: Path) -> None:
 def test_plan_that_was_changed_in_params_is_refused(project: Path) -> None:
     compose("placebo")
     params = Path("params.yaml")
-    params.write_text(params.read_text().replace("bound: 2.0", "bound: 3.0"))
+    params.write_text(params.read_text().replace("bound: 4.0", "bound: 3.0"))
     with pytest.raises(UserError, match=r"sha256 is not that of the plan; it was changed here, and not in conf/plan"):
         load_params()
