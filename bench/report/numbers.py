@@ -26,9 +26,18 @@ def row_metrics(params: Params, row: Row) -> dict[str, Any]:
     spreads |= {"margin": row.mean_margin()}
     found: dict[str, Any] = {"seeds": len(row.results)}
     found |= {name: spread.mean if spread else None for name, spread in spreads.items()}
-    shares = {_named(name, value): asdict(value.share) for name, value in (row.recovered or {}).items() if value.share}
+    shares = _shares(row)
     changed = {"changed": asdict(row.changed["all"])} if row.changed else {}
     return found | ({"recovered": shares} if shares else {}) | changed
+
+
+def pooled_metrics(row: Row) -> dict[str, Any]:
+    """Return the shares of the arms that a plan pools, with intervals."""
+    return {"called": row.label, "recovered": _shares(row)}
+
+
+def _shares(row: Row) -> dict[str, Any]:
+    return {_named(name, value): asdict(value.share) for name, value in (row.recovered or {}).items() if value.share}
 
 
 def cell_metrics(params: Params, results: dict[str, CellResult], key: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def pooled_row(measured: Measured, place: int | None = None) -> Row | None:
     first, schemes = rows[0], {row.cell.scheme for row in rows}
     cell = first.cell if len(schemes) == 1 else first.cell.model_copy(update={"scheme": None})
     label = f"pooled: {', '.join(dict.fromkeys(row.label for row in rows))}"
-    return replace(first, label=label, cell=cell, results=[], recovered=recovered)
+    return replace(first, name=f"{params.suite}-pooled", label=label, cell=cell, results=[], recovered=recovered)
 
 
 def _recovered(measured: Measured, plan: Plan, rows: list[Row], place: int | None) -> dict[str, Recovery] | None:

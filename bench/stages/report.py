@@ -13,9 +13,18 @@ from bench.config.params import Params
 from bench.preflight.words import few
 from bench.render.pages import Part, html_page, markdown_page
 from bench.report.arms import beside_placebos
-from bench.report.numbers import cell_metrics, changed_csv, placebo_csv, quality_csv, recovered_csv, row_metrics
+from bench.report.numbers import (
+    cell_metrics,
+    changed_csv,
+    placebo_csv,
+    pooled_metrics,
+    quality_csv,
+    recovered_csv,
+    row_metrics,
+)
 from bench.report.page import page
 from bench.report.plots.files import draw
+from bench.report.pooled import pooled_row
 from bench.report.tables import TABLES
 from bench.store.checksums import seal
 from bench.store.files import read_json, read_mapping, write_json
@@ -106,6 +115,8 @@ def _write_numbers(suite: Measured, folder: Path) -> None:
     for name, text in texts.items():
         if text:  # else nothing was compared yet, or no plan names placebos
             write_text(folder / name, text)
-    write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in suite.run})
+    whole = pooled_row(suite)
+    pooled = {whole.name: pooled_metrics(whole)} if whole else {}
+    write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in suite.run} | pooled)
     write_json(folder / CELLS, {key: cell_metrics(params, results, key) for key in results})
     write_json(folder / PROVENANCE, {key: result.records for key, result in results.items()})

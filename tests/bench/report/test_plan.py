@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import json
 import shutil
 from contextlib import chdir
 from pathlib import Path
@@ -139,6 +140,11 @@ def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -
     for table in (sw_effect_table(one), sw_placebo_table(one)):
         alone, whole = table.rows
         assert whole[0] == f"pooled: {alone[0]}" and whole[1:] == alone[1:]
+    report(one.params)
+    metrics = json.loads(Path("results/tiny/metrics.json").read_text(encoding="utf-8"))
+    shares = metrics["tiny-pooled"]["recovered"]
+    assert metrics["tiny-pooled"]["called"] == "pooled: OmniQuant + SW" and list(shares) == ["log_perplexity"]
+    assert shares == metrics["tiny-omniquant-sw"]["recovered"]
     two = PLAN | {
         "arms": PLAN["arms"] | {"omniquant-mismatched": []},
         "pooled": ["omniquant-sw", "omniquant-mismatched"],
