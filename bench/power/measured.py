@@ -1,7 +1,7 @@
 """The variances that are known: of SW against its base, in suites of `results/` with five seeds or more.
 
 They are read from `cells.json` and `recovered.csv` there, so no model and no score is needed. A cell's key says what it
-is: model, scheme, method, `sw`, and its seed, as a `grid` writes them.
+is: model, scheme, row (which begins with its method's name), `sw`, and its seed, as a `grid` writes them.
 
 Log-perplexity. Components over seeds and windows, as fractions of what is lost. Windows that collapsed are left out:
 where they do, a report shows medians, and their intervals are wider.
@@ -33,7 +33,9 @@ from swq.errors import UserError
 from swq.quant.scheme import Scheme
 
 RESULTS = Path("results")
-KEY = re.compile(r"(?P<model>.+)-(?P<scheme>w\d+a16(?:g\d+)?)-(?P<method>omniquant|tesseraq)-sw-s(?P<seed>\d+)")
+KEY = re.compile(
+    r"(?P<model>.+)-(?P<scheme>w\d+a16(?:g\d+)?)-(?P<row>(?P<method>omniquant|tesseraq|apiq)[\w-]*?)-sw-s\d+"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Measured:
         suite: whose results they are from.
         model: the row's model, with the suite's name before it, as in its key.
         scheme: of the row.
-        method: its base, as a configuration names it.
+        row: its base, as the suite names that row.
+        method: of both, as a configuration names it.
         n_seeds: seeds; variances of seeds have one degree of freedom less.
         n_items: items of all tasks.
         n_windows: windows that did not collapse.
@@ -59,6 +62,7 @@ class Measured:
     suite: str
     model: str
     scheme: Scheme
+    row: str
     method: str
     n_seeds: int
     n_items: int
@@ -77,8 +81,13 @@ class Measured:
         return float(items / (items + rest)) if items + rest else 0.0
 
     @property
+    def name(self) -> str:
+        """The name of the row with SW."""
+        return f"{self.model}-{self.scheme}-{self.row}-sw"
+
+    @property
     def called(self) -> str:
-        return f"{self.suite}: {self.method} {self.scheme}"
+        return f"{self.suite}: {self.row} {self.scheme}"
 
 
 def load_measured(folder: Path = RESULTS) -> list[Measured]:
@@ -109,22 +118,23 @@ def nearest(known: list[Measured], method: str, scheme: Scheme) -> Measured:
 
 def _of_suite(path: Path) -> Iterator[Measured]:
     cells: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    rows: dict[tuple[str, ...], list[str]] = {}
     for key in cells:
         if match := KEY.fullmatch(key):
-            rows.setdefault((match["model"], match["scheme"], match["method"]), []).append(key)
-    for (model, scheme, method), keys in rows.items():
+            rows.setdefault(match.group("model", "scheme", "row", "method"), []).append(key)
+    for (model, scheme, row, method), keys in rows.items():
         pairs = [(cells[key.replace("-sw-s", "-s")], cells[key]) for key in keys if key.replace("-sw-s", "-s") in cells]
         if len(pairs) < MIN_SEEDS or f"{model}-fp" not in cells or any(c["diverged"] for pair in pairs for c in pair):
             continue
         windows = _windows(cells[f"{model}-fp"], pairs)
-        wide = _gain_half_width(path.parent / "recovered.csv", f"{model}-{scheme}-{method}-sw")
+        wide = _gain_half_width(path.parent / "recovered.csv", f"{model}-{scheme}-{row}-sw")
         answers = [treated["changed"]["all"] for _, treated in pairs]
         n_items = sum(task["n_items"] for task in pairs[0][1]["tasks"].values())
         yield Measured(
             suite=path.parent.name,
             model=model,
             scheme=Scheme.parse(scheme),
+            row=row,
             method=method,
             n_seeds=len(pairs),
             n_items=n_items,

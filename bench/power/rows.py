@@ -105,7 +105,8 @@ def _row(
     repo = model.repo if isinstance(model, HubModel) else None
     twins = [row for row in known if row.model == f"{row.suite}-{cell.model}"]
     twins = [row for row in twins if (row.method, row.scheme) == (cell.method_name, scheme)]
-    twins = [row for row in twins if row.suite == params.suite] or twins
+    named = [row for row in twins if row.name == row_name(params, group)]
+    twins = named or [row for row in twins if row.suite == params.suite] or twins
     source = nearest(twins or known, cell.method_name, scheme)
     return PowerRow(
         name=row_name(params, group),

@@ -45,6 +45,7 @@ def test_the_nearest_row_is_of_the_same_method_first(known: list[Measured]) -> N
         ("omniquant", "w2a16", "w2a16g32"),
         ("tesseraq", "w4a16", "w3a16g64"),
         ("tesseraq", "w2a16g128", "w2a16g32"),
+        ("apiq", "w2a16g32", "w3a16g64"),
     ):
         row = nearest(known, method, Scheme.parse(scheme))
         assert (row.method, str(row.scheme)) == (method, found)

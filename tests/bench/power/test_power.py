@@ -130,10 +130,10 @@ def test_a_suite_that_was_run_uses_its_own_variances_and_losses(
         (tmp_path / name).symlink_to(ROOT / name)
     PARAMS.write_text(text)
     params = load_params()
-    # Variances are known of these two methods only.
-    keys = [key for key, cell in params.cells.items() if cell.method_name in ("fp", "rtn", "omniquant", "tesseraq")]
-    own = plan(params, keys, Wanted())
+    own = plan(params, list(params.cells), Wanted())
     assert own.decided == () and all(forecast.row.own for forecast in own.forecasts)
+    with_sw = [forecast.row for forecast in own.forecasts if forecast.row.name.endswith("-sw")]
+    assert with_sw and all(row.source.name == row.name for row in with_sw)
     assert {forecast.row.n_seeds for forecast in own.forecasts} == {5}
     assert {f.endpoint.gap.source for f in own.forecasts if f.endpoint.gap} == {f"results/{suite}"}
     assert "borrowed from" not in page(own)
