@@ -82,7 +82,7 @@ def inspect(folder: Path, model: Path | None, device: str, text: Text | None) ->
     errors, note = weight_errors(quantized, folder)
     rows = [
         (path, f"{shape[0]} x {shape[1]}", f"{nbytes / KIB:,.1f}", 8 * nbytes / (shape[0] * shape[1]), errors.get(path))
-        for path, shape in artefact.shapes.items()
+        for path, shape in sorted(artefact.shapes.items(), key=lambda item: by_number(item[0]))
         for nbytes in [artefact.nbytes(path)]
     ]
     n_weights = sum(out * inputs for out, inputs in artefact.shapes.values())
@@ -102,6 +102,11 @@ def inspect(folder: Path, model: Path | None, device: str, text: Text | None) ->
     table = tabulate(rows, head, floatfmt=("", "", "", ".3f", ".2f"), missingval="n/a", colalign=align)
     parts = [tabulate(facts, tablefmt="plain"), table, note, _blocks(stored, folder, device, text)]
     return "\n\n".join(part for part in parts if part)
+
+
+def by_number(path: str) -> list[tuple[int, str]]:
+    """Return a key that sorts linears as the model has them: layer 9 before layer 10."""
+    return [(len(part) if part.isdigit() else 0, part) for part in path.split(".")]
 
 
 def size(folder: Path) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from swq.checkpoint import Artefact
+from swq.command.show import by_number
 from tests.support.console import swq
 from tests.support.repository import REFERENCE
 
@@ -90,6 +91,11 @@ def test_inspect_measures_outputs(method: str, made: Path, calibration: Tensor, 
     for row, own, quantized in zip((before, last), *states, strict=True):
         assert float(row[-1]) == pytest.approx(100 * float((quantized - own).norm() / own.norm()), rel=2e-3)
     assert [before[0], last[0]] == ["0", "1"] and float(last[-1]) > 1
+
+
+def test_layers_are_listed_by_number() -> None:
+    listed = [f"model.layers.{n}.mlp.{name}" for n in (0, 2, 9, 10, 100) for name in ("down_proj", "up_proj")]
+    assert sorted(reversed(listed), key=by_number) == listed
 
 
 def test_inspect_says_why_there_are_no_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
