@@ -10,13 +10,16 @@ from bench.render.table import Table
 
 Part = str | Table | Image  # a paragraph or heading, a table, a plot
 
+# What is wider than the screen scrolls; a shadow at the right says that a table goes on. Long names wrap.
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap;
-  font-size: .9em }
+h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem } h1, p { overflow-wrap: break-word }
+.wide { margin: 1rem 0; overflow-x: auto; background: linear-gradient(#fff, #fff) right / 9px 100% no-repeat local,
+  linear-gradient(to left, #888, #fff0) right / 9px 100% no-repeat scroll }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: .9em }
 th, td { padding: .25rem .55rem; border-bottom: 1px solid #ddd } th { border-bottom: 2px solid #888 }
-tbody tr:hover { background: #f4f6fa } .wide { margin: 1rem 0 } img { max-width: 100%; min-width: 40rem; height: auto }
+td:first-child { white-space: normal; min-width: 8rem; max-width: 20rem }
+tbody tr:hover { background: #f4f6fa } img { max-width: 100%; min-width: 40rem; height: auto }
 code { background: #f2f2f2; padding: 0 .2rem }
 """
 

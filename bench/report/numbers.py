@@ -16,6 +16,7 @@ from bench.analysis.recovery import Array, Interval, Recovery
 from bench.analysis.results import CellResult
 from bench.analysis.rows import Row, Spread
 from bench.config.params import Params
+from bench.report.tables.answers import words
 
 
 def row_metrics(params: Params, row: Row) -> dict[str, Any]:
@@ -31,9 +32,12 @@ def row_metrics(params: Params, row: Row) -> dict[str, Any]:
     return found | ({"recovered": shares} if shares else {}) | changed
 
 
-def pooled_metrics(row: Row) -> dict[str, Any]:
-    """Return the shares of the arms that a plan pools, with intervals."""
-    return {"called": row.label, "recovered": _shares(row)}
+def pooled_metrics(params: Params, row: Row) -> dict[str, Any]:
+    """Return what the arms that a plan pools say together: answers, and shares with intervals."""
+    assert row.recovered is not None
+    n_seeds = min(value.n_seeds for value in row.recovered.values())
+    said = words(params, row.recovered, planned=True)
+    return {"called": row.label, "seeds": n_seeds, "answers": said, "recovered": _shares(row)}
 
 
 def _shares(row: Row) -> dict[str, Any]:

@@ -27,6 +27,7 @@ INTRODUCTION = (
     " ([what is what](../docs/reading-a-report.md)). Each answer below is one row with SW, compared with the same row"
     f" without SW. *Helps*, *hurts* and *open* are answers over {MIN_SEEDS} seeds or more. *Provisional* ones have"
     " fewer: their intervals do not cover how far two trainings drift apart by chance, so they decide nothing."
+    " *Pooled* is one answer over all rows that the suite's plan named for it."
 )
 CLOSING = (
     "`python -m bench verify` compares a suite with the [paper's claims](../docs/claims.md). None of the paper's own"
@@ -67,7 +68,8 @@ def _line(suite: str, page: str) -> list[str]:
     records = read_mapping(folder / PROVENANCE)
     commits = {str(of["score"]["provenance"]["git_commit"] or "")[:7] for of in records.values()}
     words = _words(folder / "recovered.csv")
-    answers = [_said(words.get(called, Counter())) for called in dict.fromkeys(MEASURES.values())]
+    pooled = _pooled(folder / "metrics.json", suite)
+    answers = [_said(words.get(called, Counter()), pooled.get(called)) for called in dict.fromkeys(MEASURES.values())]
     n_raw = len(list(raw_folder(suite).glob("*")))
     return [f"[{suite}]({suite}/{page})", *answers, str(len(records)), str(n_raw), ", ".join(sorted(commits))]
 
@@ -86,6 +88,14 @@ def _words(path: Path) -> dict[str, Counter[str]]:
     return found
 
 
+def _pooled(path: Path, suite: str) -> dict[str, str]:
+    """Return the answers of the arms that the suite's plan pools, by measure; empty where nothing is pooled."""
+    pooled = read_mapping(path).get(f"{suite}-pooled", {})
+    few = pooled and pooled["seeds"] < MIN_SEEDS
+    answers = pooled.get("answers", {}).items()
+    return {MEASURES[measure]: "provisional" if few else word for measure, word in answers if measure in MEASURES}
+
+
 def _recovered(row: dict[str, Any]) -> Recovery:
     def interval(name: str) -> Interval | None:
         ends = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
@@ -97,5 +107,6 @@ def _recovered(row: dict[str, Any]) -> Recovery:
     return Recovery(lost, gained, interval("share"), row["withheld"] or None, n_items, n_seeds)
 
 
-def _said(words: Counter[str]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in sorted(words.items())) or "not compared"
+def _said(words: Counter[str], pooled: str | None) -> str:
+    said = ", ".join(f"{count} {word}" for word, count in sorted(words.items())) or "not compared"
+    return f"{said}; pooled: {pooled}" if pooled else said

@@ -116,7 +116,7 @@ def _write_numbers(suite: Measured, folder: Path) -> None:
         if text:  # else nothing was compared yet, or no plan names placebos
             write_text(folder / name, text)
     whole = pooled_row(suite)
-    pooled = {whole.name: pooled_metrics(whole)} if whole else {}
+    pooled = {whole.name: pooled_metrics(params, whole)} if whole else {}
     write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in suite.run} | pooled)
     write_json(folder / CELLS, {key: cell_metrics(params, results, key) for key in results})
     write_json(folder / PROVENANCE, {key: result.records for key, result in results.items()})

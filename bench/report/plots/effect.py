@@ -1,4 +1,7 @@
-"""What SW does, alone: a forest plot with an interval a row, a dot a seed, and the claimed range behind."""
+"""What SW does, alone: a forest plot with an interval a row, a dot a seed, and the claimed range behind.
+
+Where a plan pools arms, they are the last line, and the plan's bound is a grey band.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from bench.analysis.rows import Measured, Row
 from bench.published.claims import load_claims
 from bench.report.plots.intervals import cut, draw_interval
 from bench.report.plots.names import names
+from bench.report.pooled import pooled_row
 from bench.report.sections import EFFECT, PlotView
-from bench.report.tables.answers import in_order
+from bench.report.tables.answers import in_order, planned_bounds
 from bench.report.tables.columns import CALLED
 from bench.report.tables.sw_effect import compared_rows
 
@@ -26,18 +30,23 @@ def plot_effect(measured: Measured) -> Figure | None:
     shown = [measure for measure in in_order(measured.params) if any(_has_share(row, measure) for row in rows)]
     if not shown:
         return None
-    called, seeds = names(measured.run), {row.keys: _by_seed(measured, row) for row in rows}
+    called, seeds = names(measured.run), [_by_seed(measured, row) for row in rows]
+    lines = [called[row.keys] for row in rows]
+    if whole := pooled_row(measured):
+        rows, seeds, lines = [*rows, whole], [*seeds, []], [*lines, "pooled"]
     size = (2.5 + 3.5 * len(shown), 1.6 + 0.55 * len(rows))
     figure, panels = plt.subplots(1, len(shown), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for measure, axes in zip(shown, panels[0], strict=True):
-        for line, row in enumerate(rows):
-            if measure == CLAIMED:
+        for line, (row, each) in enumerate(zip(rows, seeds, strict=True)):
+            if measure == CLAIMED and row is not whole:
                 _band(axes, line, row)
             _interval(axes, line, row, measure)
-            _seeds(axes, line, seeds[row.keys], measure)
+            _seeds(axes, line, each, measure)
+        if bound := planned_bounds(measured.params).get(measure):
+            axes.axvspan(-100 * bound, 100 * bound, color="gray", alpha=0.12, linewidth=0)
         cut(axes)
         axes.set(title=f"of lost {CALLED[measure]}", xlabel="recovered by SW, %")
-    panels[0, 0].set_yticks(range(len(rows)), [called[row.keys] for row in rows])
+    panels[0, 0].set_yticks(range(len(rows)), lines)
     panels[0, 0].set_ylim(len(rows) - 0.5, -0.5)
     figure.suptitle(f"Suite {measured.params.suite}: what SW recovers of what its base lost, with 95 % intervals")
     return figure
@@ -81,6 +90,6 @@ def _band(axes: Axes, line: int, row: Row) -> None:
 VIEW = PlotView(
     EFFECT,
     plot_effect,
-    "What SW recovers of what its base lost: diamonds with 95 % intervals, a dot for every seed, and behind the"
-    " accuracy the range that the paper claims for the method",
+    "What SW recovers of what its base lost: diamonds with 95 % intervals, a dot for every seed. Behind the"
+    " accuracy in green: the range that the paper claims for the method. In grey: a plan's bound",
 )

@@ -18,9 +18,19 @@ def in_order(params: Params) -> list[str]:
 
 def answers(params: Params, recovered: dict[str, Recovery], planned: bool) -> list[str]:
     """Say in each measure what SW does, and how sure that is; a bound holds for what was `planned`."""
-    plan = params.plan if planned else None
-    bounds: dict[str, float] = {measure: plan.bound / 100 for measure in plan.measures} if plan else {}
-    return [f"{effect(recovered[m], bounds.get(m))}: {show_share(recovered, m)}" for m in in_order(params)]
+    found = words(params, recovered, planned)
+    return [f"{word}: {show_share(recovered, measure)}" for measure, word in found.items()]
+
+
+def words(params: Params, recovered: dict[str, Recovery], planned: bool) -> dict[str, str]:
+    """Say in each measure in a word what SW does."""
+    bounds = planned_bounds(params) if planned else {}
+    return {measure: effect(recovered[measure], bounds.get(measure)) for measure in in_order(params)}
+
+
+def planned_bounds(params: Params) -> dict[str, float]:
+    """Return the plan's bound, as a share, for each of its measures; empty without a plan."""
+    return {measure: params.plan.bound / 100 for measure in params.plan.measures} if params.plan else {}
 
 
 def effect(recovered: Recovery, bound: float | None = None) -> str:

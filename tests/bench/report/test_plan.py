@@ -11,6 +11,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from bench.config.plan import PlanFile
 from bench.report.arms import beside_placebos
 from bench.report.numbers import placebo_csv
 from bench.report.plan import as_planned
+from bench.report.plots.effect import plot_effect
 from bench.report.tables.sw_effect import sw_effect_table
 from bench.report.tables.sw_placebo import sw_placebo_table
 from bench.runs.import_raw import import_raw
@@ -145,6 +147,8 @@ def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -
     shares = metrics["tiny-pooled"]["recovered"]
     assert metrics["tiny-pooled"]["called"] == "pooled: OmniQuant + SW" and list(shares) == ["log_perplexity"]
     assert shares == metrics["tiny-omniquant-sw"]["recovered"]
+    said = {"log_perplexity": "helps", "log_probability": "open", "accuracy": "open"}
+    assert (metrics["tiny-pooled"]["seeds"], metrics["tiny-pooled"]["answers"]) == (5, said)
     two = PLAN | {
         "arms": PLAN["arms"] | {"omniquant-mismatched": []},
         "pooled": ["omniquant-sw", "omniquant-mismatched"],
@@ -157,6 +161,17 @@ def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -
     for path in raw_folder("tiny").glob("tiny-omniquant-mismatched-*"):
         path.unlink()
     assert len(sw_effect_table(measured(suite(two))).rows) == 1, "which arm came first must not decide"
+
+
+def test_plot_ends_with_the_pooled_arms_and_shows_the_bound(params: Params) -> None:
+    for plan, last in ((PLAN | {"pooled": ["omniquant-sw"]}, ["pooled"]), (PLAN, []), (None, [])):
+        figure = plot_effect(measured(suite(plan)))
+        assert figure is not None
+        (panel,) = figure.axes
+        assert [label.get_text() for label in panel.get_yticklabels()] == ["OmniQuant + SW", *last]
+        bands = [patch.get_extents().transformed(panel.transData.inverted()) for patch in panel.patches]
+        assert [(round(band.x0, 6), round(band.x1, 6)) for band in bands] == ([(-2, 2)] if plan else [])
+        plt.close(figure)
 
 
 def test_without_a_plan_nothing_is_said(params: Params) -> None:

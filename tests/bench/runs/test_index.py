@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from bench.report.tables.answers import NO_EFFECT
 from bench.runs.index import write_index
 from swq.errors import UserError
 from tests.support.repository import ROOT
 
-READ = ("provenance.json", "recovered.csv", "raw/*")
+READ = ("provenance.json", "recovered.csv", "metrics.json", "raw/*")
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what the page is made from."""
-    for file in (
-        *ROOT.glob("results/*/provenance.json"),
-        *ROOT.glob("results/*/recovered.csv"),
-        *ROOT.glob("results/*/raw/*"),
-    ):
+    for file in (file for pattern in READ for file in ROOT.glob(f"results/*/{pattern}")):
         (tmp_path / file.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, tmp_path / file.relative_to(ROOT))
     shutil.copy(ROOT / "results/made_by.yaml", tmp_path / "results")
@@ -58,6 +56,18 @@ def test_answers_are_counted_and_few_seeds_decide_nothing(results: Path) -> None
     write_index()
     line = next(line for line in (results / "README.md").read_text().splitlines() if line.startswith("| [smollm2]"))
     assert line.count("4 provisional") == 2 and "helps" not in line
+
+
+def test_pooled_answers_stand_beside_those_of_the_rows(results: Path) -> None:
+    path = results / "methods/metrics.json"
+    metrics = json.loads(path.read_text())
+    for seeds, word in ((5, NO_EFFECT), (4, "provisional")):
+        metrics["methods-pooled"]["seeds"] = seeds
+        path.write_text(json.dumps(metrics))
+        write_index()
+        line = next(line for line in (results / "README.md").read_text().splitlines() if line.startswith("| [methods]"))
+        assert f"; pooled: {word} " in line
+    assert "pooled:" not in (results / "README.md").read_text().replace(line, "")
 
 
 def test_a_suite_without_results_is_named(results: Path) -> None:
