@@ -32,12 +32,20 @@ def row_metrics(params: Params, row: Row) -> dict[str, Any]:
     return found | ({"recovered": shares} if shares else {}) | changed
 
 
-def pooled_metrics(params: Params, row: Row) -> dict[str, Any]:
-    """Return what the arms that a plan pools say together: answers, and shares with intervals."""
+def suite_metrics(params: Params, rows: list[Row], whole: Row | None, beside: list[tuple[Row, str]]) -> dict[str, Any]:
+    """Return the headline numbers of a suite's rows, of the arms that its plan pools, and of both beyond placebos."""
+    found = {row.name: row_metrics(params, row) for row in rows}
+    if whole:
+        found[whole.name] = {"called": whole.label} | _answered(params, whole)
+    for row, placebo in beside:
+        found[row.name].setdefault("beyond_placebo", {})[placebo] = _answered(params, row)
+    return found
+
+
+def _answered(params: Params, row: Row) -> dict[str, Any]:
     assert row.recovered is not None
     n_seeds = min(value.n_seeds for value in row.recovered.values())
-    said = words(params, row.recovered, planned=True)
-    return {"called": row.label, "seeds": n_seeds, "answers": said, "recovered": _shares(row)}
+    return {"seeds": n_seeds, "answers": words(params, row.recovered, planned=True), "recovered": _shares(row)}
 
 
 def _shares(row: Row) -> dict[str, Any]:

@@ -69,7 +69,9 @@ def _line(suite: str, page: str) -> list[str]:
     commits = {str(of["score"]["provenance"]["git_commit"] or "")[:7] for of in records.values()}
     words = _words(folder / "recovered.csv")
     pooled = _pooled(folder / "metrics.json", suite)
-    answers = [_said(words.get(called, Counter()), pooled.get(called)) for called in dict.fromkeys(MEASURES.values())]
+    answers = [
+        _said(words.get(called, Counter()), pooled.get(called, [])) for called in dict.fromkeys(MEASURES.values())
+    ]
     n_raw = len(list(raw_folder(suite).glob("*")))
     return [f"[{suite}]({suite}/{page})", *answers, str(len(records)), str(n_raw), ", ".join(sorted(commits))]
 
@@ -88,12 +90,16 @@ def _words(path: Path) -> dict[str, Counter[str]]:
     return found
 
 
-def _pooled(path: Path, suite: str) -> dict[str, str]:
-    """Return the answers of the arms that the suite's plan pools, by measure; empty where nothing is pooled."""
+def _pooled(path: Path, suite: str) -> dict[str, list[str]]:
+    """Return what the arms that the suite's plan pools say together, by measure; empty where nothing is pooled."""
     pooled = read_mapping(path).get(f"{suite}-pooled", {})
-    few = pooled and pooled["seeds"] < MIN_SEEDS
-    answers = pooled.get("answers", {}).items()
-    return {MEASURES[measure]: "provisional" if few else word for measure, word in answers if measure in MEASURES}
+    found: dict[str, list[str]] = {}
+    beyond = {f"beyond {placebo}": answered for placebo, answered in pooled.get("beyond_placebo", {}).items()}
+    for beside, answered in ({"pooled": pooled} | beyond).items() if pooled else ():
+        for measure, word in answered["answers"].items():
+            decided = word if answered["seeds"] >= MIN_SEEDS else "provisional"
+            found.setdefault(MEASURES.get(measure, ""), []).append(f"{beside}: {decided}")
+    return found
 
 
 def _recovered(row: dict[str, Any]) -> Recovery:
@@ -107,6 +113,6 @@ def _recovered(row: dict[str, Any]) -> Recovery:
     return Recovery(lost, gained, interval("share"), row["withheld"] or None, n_items, n_seeds)
 
 
-def _said(words: Counter[str], pooled: str | None) -> str:
+def _said(words: Counter[str], pooled: list[str]) -> str:
     said = ", ".join(f"{count} {word}" for word, count in sorted(words.items())) or "not compared"
-    return f"{said}; pooled: {pooled}" if pooled else said
+    return "; ".join([said, *pooled])

@@ -13,15 +13,7 @@ from bench.config.params import Params
 from bench.preflight.words import few
 from bench.render.pages import Part, html_page, markdown_page
 from bench.report.arms import beside_placebos
-from bench.report.numbers import (
-    cell_metrics,
-    changed_csv,
-    placebo_csv,
-    pooled_metrics,
-    quality_csv,
-    recovered_csv,
-    row_metrics,
-)
+from bench.report.numbers import cell_metrics, changed_csv, placebo_csv, quality_csv, recovered_csv, suite_metrics
 from bench.report.page import page
 from bench.report.plots.files import draw
 from bench.report.pooled import pooled_row
@@ -105,18 +97,16 @@ def _write_page(suite: Measured, folder: Path, foresee: Foresee) -> None:
 
 
 def _write_numbers(suite: Measured, folder: Path) -> None:
-    params, results = suite.params, suite.results
+    params, results, beside = suite.params, suite.results, list(beside_placebos(suite))
     texts = {
         "quality.csv": quality_csv(params, suite.rows),
         "recovered.csv": recovered_csv(suite.rows),
         "changed.csv": changed_csv(suite.rows),
-        "placebo.csv": placebo_csv(beside_placebos(suite)),
+        "placebo.csv": placebo_csv(beside),
     }
     for name, text in texts.items():
         if text:  # else nothing was compared yet, or no plan names placebos
             write_text(folder / name, text)
-    whole = pooled_row(suite)
-    pooled = {whole.name: pooled_metrics(params, whole)} if whole else {}
-    write_json(folder / "metrics.json", {row.name: row_metrics(params, row) for row in suite.run} | pooled)
+    write_json(folder / "metrics.json", suite_metrics(params, suite.run, pooled_row(suite), beside))
     write_json(folder / CELLS, {key: cell_metrics(params, results, key) for key in results})
     write_json(folder / PROVENANCE, {key: result.records for key, result in results.items()})

@@ -24,6 +24,7 @@ from bench.report.arms import beside_placebos
 from bench.report.numbers import placebo_csv
 from bench.report.plan import as_planned
 from bench.report.plots.effect import plot_effect
+from bench.report.tables.answers import NO_EFFECT
 from bench.report.tables.sw_effect import sw_effect_table
 from bench.report.tables.sw_placebo import sw_placebo_table
 from bench.runs.import_raw import import_raw
@@ -149,6 +150,8 @@ def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -
     assert shares == metrics["tiny-omniquant-sw"]["recovered"]
     said = {"log_perplexity": "helps", "log_probability": "open", "accuracy": "open"}
     assert (metrics["tiny-pooled"]["seeds"], metrics["tiny-pooled"]["answers"]) == (5, said)
+    beyond = [metrics[name]["beyond_placebo"]["omniquant-mismatched"] for name in ("tiny-pooled", "tiny-omniquant-sw")]
+    assert beyond[0] == beyond[1] and beyond[0]["answers"] == said | {"log_perplexity": NO_EFFECT}
     two = PLAN | {
         "arms": PLAN["arms"] | {"omniquant-mismatched": []},
         "pooled": ["omniquant-sw", "omniquant-mismatched"],

@@ -63,10 +63,13 @@ def test_pooled_answers_stand_beside_those_of_the_rows(results: Path) -> None:
     metrics = json.loads(path.read_text())
     for seeds, word in ((5, NO_EFFECT), (4, "provisional")):
         metrics["methods-pooled"]["seeds"] = seeds
+        beyond = {"omniquant-scaled": {"seeds": seeds, "answers": {"log_perplexity": "open", "divergence": "open"}}}
+        metrics["methods-pooled"]["beyond_placebo"] = beyond
         path.write_text(json.dumps(metrics))
         write_index()
         line = next(line for line in (results / "README.md").read_text().splitlines() if line.startswith("| [methods]"))
-        assert f"; pooled: {word} " in line
+        decided = "open" if seeds == 5 else word
+        assert f"; pooled: {word}; beyond omniquant-scaled: {decided} " in line and "divergence" not in line
     assert "pooled:" not in (results / "README.md").read_text().replace(line, "")
 
 
