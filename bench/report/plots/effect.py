@@ -1,18 +1,24 @@
 """What SW does, alone: a forest plot with an interval a row, a dot a seed, and the claimed range behind.
 
-Where a plan pools arms, they are the last line, and the plan's bound is a grey band.
+Below a row that a plan names stands what it recovers beyond each of its placebos. The arms that the plan pools come
+last, and its bound is a grey band.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.analysis.compare import recovered_by
+from bench.analysis.placebo import beyond_placebo
 from bench.analysis.recovery import Recovery
 from bench.analysis.rows import Measured, Row
 from bench.published.claims import load_claims
+from bench.report.arms import beside_placebos
 from bench.report.plots.intervals import cut, draw_interval
 from bench.report.plots.names import names
 from bench.report.pooled import pooled_row
@@ -21,75 +27,92 @@ from bench.report.tables.answers import in_order, planned_bounds
 from bench.report.tables.columns import CALLED
 from bench.report.tables.sw_effect import compared_rows
 
+Recoveries = dict[str, Recovery]  # by measure
+
 CLAIMED = "accuracy"  # the measure that the paper's ranges are about
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of the plot: what a row recovers beside its base or beside a placebo, and what each of its seeds does."""
+
+    label: str
+    recovered: Recoveries
+    seeds: list[Recoveries]
+    method: str | None = None  # whose claimed range stands behind
+    color: str = "C0"
+
+
 def plot_effect(measured: Measured) -> Figure | None:
-    """Draw a panel for each measure in which some row has a share, and a line for each row with SW."""
-    rows = compared_rows(measured)
-    shown = [measure for measure in in_order(measured.params) if any(_has_share(row, measure) for row in rows)]
+    """Draw a panel for each measure in which some line has a share, and lines for each row with SW."""
+    lines = list(_lines(measured))
+    shown = [m for m in in_order(measured.params) if any(line.recovered[m].share for line in lines)]
     if not shown:
         return None
-    called, seeds = names(measured.run), [_by_seed(measured, row) for row in rows]
-    lines = [called[row.keys] for row in rows]
-    if whole := pooled_row(measured):
-        rows, seeds, lines = [*rows, whole], [*seeds, []], [*lines, "pooled"]
-    size = (2.5 + 3.5 * len(shown), 1.6 + 0.55 * len(rows))
+    size = (2.5 + 3.5 * len(shown), 1.6 + 0.55 * len(lines))
     figure, panels = plt.subplots(1, len(shown), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for measure, axes in zip(shown, panels[0], strict=True):
-        for line, (row, each) in enumerate(zip(rows, seeds, strict=True)):
-            if measure == CLAIMED and row is not whole:
-                _band(axes, line, row)
-            _interval(axes, line, row, measure)
-            _seeds(axes, line, each, measure)
+        for height, line in enumerate(lines):
+            _draw(axes, height, line, measure)
         if bound := planned_bounds(measured.params).get(measure):
             axes.axvspan(-100 * bound, 100 * bound, color="gray", alpha=0.12, linewidth=0)
         cut(axes)
         axes.set(title=f"of lost {CALLED[measure]}", xlabel="recovered by SW, %")
-    panels[0, 0].set_yticks(range(len(rows)), lines)
-    panels[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+    panels[0, 0].set_yticks(range(len(lines)), [line.label for line in lines])
+    panels[0, 0].set_ylim(len(lines) - 0.5, -0.5)
     figure.suptitle(f"Suite {measured.params.suite}: what SW recovers of what its base lost, with 95 % intervals")
     return figure
 
 
-def _has_share(row: Row, measure: str) -> bool:
-    return row.recovered is not None and row.recovered[measure].share is not None
+def _lines(measured: Measured) -> Iterator[Line]:
+    """Yield a line for each row with SW, and one for the arms that a plan pools; each is followed by its placebos."""
+    params, results, called = measured.params, measured.results, names(measured.run)
+    beside: dict[str, list[Line]] = {}
+    whole = pooled_row(measured)
+    for row, placebo in beside_placebos(measured):
+        assert row.recovered is not None
+        of_one = whole is None or row.name != whole.name
+        each = [beyond_placebo(params, results, (key,), placebo) for key in _several(row) if of_one]
+        line = Line(f"beyond {placebo}", row.recovered, [found for found in each if found], color="C1")
+        beside.setdefault(row.name, []).append(line)
+    for row in compared_rows(measured):
+        assert row.recovered is not None
+        each = [recovered_by(params, results, (key,)) for key in _several(row)]
+        yield Line(called[row.keys], row.recovered, [found for found in each if found], row.cell.method_name)
+        yield from beside.get(row.name, ())
+    if whole and whole.recovered:
+        yield Line("pooled", whole.recovered, [])
+        yield from beside.get(whole.name, ())
 
 
-def _interval(axes: Axes, line: int, row: Row, measure: str) -> None:
-    assert row.recovered is not None
-    share = row.recovered[measure].share
-    if share is None:
-        axes.annotate("n/a", (0.5, line), xycoords=("axes fraction", "data"), ha="center", color="gray", fontsize=8)
-        return
-    draw_interval(axes, line, share, 100, fmt="D", markersize=5, color="C0")
+def _several(row: Row) -> tuple[str, ...]:
+    """Return a row's cells where there are several: one alone has no seeds to show."""
+    return row.keys if len(row.keys) > 1 else ()
 
 
-def _by_seed(measured: Measured, row: Row) -> list[dict[str, Recovery]]:
-    """Return what each seed recovers by itself, where there are several."""
-    each = [recovered_by(measured.params, measured.results, (key,)) for key in row.keys if len(row.keys) > 1]
-    return [found for found in each if found]
+def _claimed(method: str) -> tuple[float, float] | None:
+    """Return the range that the paper claims for a method, over all of its models."""
+    claims = [claim for claim in load_claims().claims.values() if claim.of == "sw" and claim.method == method]
+    return (min(c.range[0] for c in claims), max(c.range[1] for c in claims)) if claims else None
 
 
-def _seeds(axes: Axes, line: int, each: list[dict[str, Recovery]], measure: str) -> None:
-    """Draw each seed's own share below the row's line."""
-    points = [100 * share.point for found in each if (share := found[measure].share)]
-    if each:
-        axes.plot(points, [line + 0.25] * len(points), "o", markersize=3, color="gray", alpha=0.7)
-
-
-def _band(axes: Axes, line: int, row: Row) -> None:
-    """Draw the range that the paper claims for the method, over all of its models."""
-    claims = [claim for claim in load_claims().claims.values() if claim.of == "sw"]
-    ranges = [claim.range for claim in claims if claim.method == row.cell.method_name]
-    if ranges:
-        low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
-        axes.barh(line, high - low, left=low, height=0.9, color="C2", alpha=0.15, linewidth=0)
+def _draw(axes: Axes, height: int, line: Line, measure: str) -> None:
+    """Draw a line's interval, its seeds' own shares below, and the claimed range behind."""
+    if line.method and measure == CLAIMED and (claimed := _claimed(line.method)):
+        low, high = claimed
+        axes.barh(height, high - low, left=low, height=0.9, color="C2", alpha=0.15, linewidth=0)
+    if share := line.recovered[measure].share:
+        draw_interval(axes, height, share, 100, fmt="D", markersize=5, color=line.color)
+    else:
+        axes.annotate("n/a", (0.5, height), xycoords=("axes fraction", "data"), ha="center", color="gray", fontsize=8)
+    points = [100 * share.point for found in line.seeds if (share := found[measure].share)]
+    axes.plot(points, [height + 0.25] * len(points), "o", markersize=3, color="gray", alpha=0.7)
 
 
 VIEW = PlotView(
     EFFECT,
     plot_effect,
     "What SW recovers of what its base lost: diamonds with 95 % intervals, a dot for every seed. Behind the"
-    " accuracy in green: the range that the paper claims for the method. In grey: a plan's bound",
+    " accuracy in green: the range that the paper claims for the method. In grey: a plan's"
+    " bound. In orange: what is recovered beyond a placebo",
 )

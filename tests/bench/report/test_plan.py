@@ -166,12 +166,16 @@ def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -
     assert len(sw_effect_table(measured(suite(two))).rows) == 1, "which arm came first must not decide"
 
 
-def test_plot_ends_with_the_pooled_arms_and_shows_the_bound(params: Params) -> None:
-    for plan, last in ((PLAN | {"pooled": ["omniquant-sw"]}, ["pooled"]), (PLAN, []), (None, [])):
+def test_plot_shows_placebos_the_pooled_arms_and_the_bound(params: Params) -> None:
+    pooled = PLAN | {"pooled": ["omniquant-sw"]}
+    beyond = ["beyond omniquant-mismatched"]
+    for plan, more in ((pooled, [*beyond, "pooled", *beyond]), (PLAN, beyond), (None, [])):
         figure = plot_effect(measured(suite(plan)))
         assert figure is not None
         (panel,) = figure.axes
-        assert [label.get_text() for label in panel.get_yticklabels()] == ["OmniQuant + SW", *last]
+        assert [label.get_text() for label in panel.get_yticklabels()] == ["OmniQuant + SW", *more]
+        dots = [len(line.get_xdata()) for line in panel.lines if line.get_color() == "gray"]  # type: ignore[arg-type]
+        assert dots == [5, 5, 0, 0][: 1 + len(more)], "a dot a seed; the pooled ones have none of their own"
         bands = [patch.get_extents().transformed(panel.transData.inverted()) for patch in panel.patches]
         assert [(round(band.x0, 6), round(band.x1, 6)) for band in bands] == ([(-2, 2)] if plan else [])
         plt.close(figure)
