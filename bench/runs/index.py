@@ -31,9 +31,8 @@ INTRODUCTION = (
 )
 CLOSING = (
     "`python -m bench verify` compares a suite with the [paper's claims](../docs/claims.md). None of the paper's own"
-    " models has been run yet, so no claim is supported or contradicted here. Where there are raw files,"
-    " `python -m bench compose SUITE && python -m bench report` makes everything else from them. Suites without any ran"
-    " before there were raw files; their pages keep the wording of the code that made them."
+    " models has been run yet, so no claim is supported or contradicted here. `python -m bench compose SUITE && python -m"
+    " bench report` makes everything else from a suite's raw files. Commit is that of the code which measured."
 )
 
 
