@@ -17,7 +17,7 @@ h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem } h1, p { over
 .wide { margin: 1rem 0; overflow-x: auto; background: linear-gradient(#fff, #fff) right / 9px 100% no-repeat local,
   linear-gradient(to left, #888, #fff0) right / 9px 100% no-repeat scroll }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; font-size: .9em }
-th, td { padding: .25rem .55rem; border-bottom: 1px solid #ddd } th { border-bottom: 2px solid #888 }
+th, td { padding: .25rem .55rem; border-bottom: 1px solid #ddd } th { border-bottom: 2px solid #888; text-align: left }
 td:first-child { white-space: normal; min-width: 8rem; max-width: 20rem }
 tbody tr:hover { background: #f4f6fa } img { max-width: 100%; min-width: 40rem; height: auto }
 code { background: #f2f2f2; padding: 0 .2rem }

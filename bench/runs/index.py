@@ -31,8 +31,9 @@ INTRODUCTION = (
 )
 CLOSING = (
     "`python -m bench verify` compares a suite with the [paper's claims](../docs/claims.md). None of the paper's own"
-    " models has been run yet, so no claim is supported or contradicted here. `python -m bench compose SUITE && python -m"
-    " bench report` makes everything else from a suite's raw files. Commit is that of the code which measured."
+    " models has been run yet, so no claim is supported or contradicted here. `python -m bench compose SUITE &&"
+    " python -m bench report` makes everything else from a suite's raw files."
+    " Commit is that of the code which measured."
 )
 
 

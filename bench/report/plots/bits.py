@@ -1,4 +1,4 @@
-"""Perplexity and accuracy against what is stored per weight."""
+"""Perplexity and accuracy against what is stored per weight. Lines of rows without SW are dashed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.analysis.rows import Measured, Row, Spread
-from bench.report.plots.names import perplexity_label
+from bench.report.plots.names import line_of, perplexity_label
 from bench.report.sections import QUALITY, PlotView
 
 MARKERS = "osDv^<>Pp*hX"
@@ -45,16 +45,17 @@ def plot_bits(measured: Measured) -> Figure | None:
 
 def _plot_panel(axes: Axes, labels: list[str], values: list[tuple[Row, Spread | None]], factor: float) -> None:
     measured = [(row.label, row.results[0].bits_per_weight, spread) for row, spread in values if spread is not None]
+    lines = {row.label: line_of(row) for row, _ in values}
     for label, bits, spread in measured:
         if bits is None:
-            axes.axhline(factor * spread.mean, color="black", linestyle="--", linewidth=1, label=label)
+            axes.axhline(factor * spread.mean, color="black", linestyle=":", linewidth=1, label=label)
     for place, label in enumerate(labels):
         points = sorted((bits, s.mean, s.deviation or 0.0) for name, bits, s in measured if name == label and bits)
         if points:
             x, means, deviations = zip(*points, strict=True)
             y, bars = ([factor * value for value in part] for part in (means, deviations))
             style: dict[str, Any] = {"color": f"C{place % 10}", "marker": MARKERS[place % len(MARKERS)], "linewidth": 1}
-            axes.errorbar(x, y, yerr=bars, label=label, alpha=0.8, **style)
+            axes.errorbar(x, y, yerr=bars, label=label, alpha=0.8, linestyle=lines[label], **style)
 
 
 VIEW = PlotView(QUALITY, plot_bits, "Perplexity and accuracy against stored bits per weight")

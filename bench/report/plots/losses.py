@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.analysis.rows import Measured, Row
 from bench.analysis.sw_share import Losses, by_block, has_shares, of_gradient, of_loss
-from bench.report.plots.names import names
+from bench.report.plots.names import line_of, names
 from bench.report.sections import TRAINING, PlotView
 from swq.losses import SW_TERMS
 
@@ -47,18 +47,13 @@ def _plot_base_term(axes: Axes, row: Row, label: str, color: str) -> None:
     base = next((name for name, weight in weights.items() if weight and name not in SW_TERMS), None)
     if base:
         blocks, losses = by_block(row, lambda losses: losses[base] / weights[base])
-        axes.plot(blocks, losses, label=f"{label}: {base}", color=color, linestyle=_line(row))
+        axes.plot(blocks, losses, label=f"{label}: {base}", color=color, linestyle=line_of(row))
 
 
 def _plot_sw(axes: Axes, row: Row, color: str, share: Callable[[Losses], float]) -> None:
     if has_shares(row):
         blocks, shares = by_block(row, share)
-        axes.plot(blocks, [100 * value for value in shares], color=color, linestyle=_line(row))
-
-
-def _line(row: Row) -> str:
-    """Return how a row's line is drawn: whole with SW, dashed without."""
-    return "-" if row.cell.has_sw else "--"
+        axes.plot(blocks, [100 * value for value in shares], color=color, linestyle=line_of(row))
 
 
 VIEW = PlotView(

@@ -1,4 +1,4 @@
-"""What rows and measures are called in a legend or beside an axis."""
+"""What rows and measures are called in a legend or beside an axis, and how rows are told apart."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def names(rows: list[Row]) -> dict[tuple[str, ...], str]:
 def perplexity_label(text: str) -> str:
     """Return what an axis of a text's perplexity says; a protocol with one text may call that `perplexity` itself."""
     return "perplexity" if text == "perplexity" else f"perplexity, {text}"
+
+
+def line_of(row: Row) -> str:
+    """Return the style of a row's line: whole with SW, dashed without."""
+    return "-" if row.cell.has_sw else "--"
