@@ -58,4 +58,4 @@ def _leaves(place: str, theirs: Any, ours: Any) -> Iterator[tuple[str, Any, Any]
 
 
 def _shown(value: Any) -> str:
-    return "not given" if value is None else shown(value)
+    return "none" if value is None else shown(value)

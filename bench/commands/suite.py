@@ -63,7 +63,9 @@ def power(
     cell: Cells = None,
     half_width: Annotated[float, typer.Option(help="Wanted half-width of a share, in %.")] = 2,
     effect: Annotated[float, typer.Option(help="A true share that is to be told from 0, in %.")] = 5,
-    bound: Annotated[float, typer.Option(help="Bound of equivalence: the interval lies inside ± this, in %.")] = 2,
+    bound: Annotated[
+        float | None, typer.Option(help="The interval lies inside ± this, in %: the plan's bound, or 2 without a plan.")
+    ] = None,
     chance: Annotated[float, typer.Option(help="Wanted chance to conclude either, as a fraction.")] = 0.8,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a page.")] = False,
 ) -> None:
@@ -71,12 +73,12 @@ def power(
 
     It needs no network. Variances are those of results/."""
     from bench.power import page
-    from bench.power.plan import Wanted, plan
+    from bench.power.plan import Wanted, bound_of, plan
     from bench.runs.slices import Slice, select
 
     params = load_params()
     keys = select(params, Slice(model, scheme, method, seed, cell or ()))
-    found = plan(params, keys, Wanted(half_width, effect, bound, chance))
+    found = plan(params, keys, Wanted(half_width, effect, bound_of(params) if bound is None else bound, chance))
     typer.echo(json.dumps(page.as_json(found), indent=2) if as_json else page.page(found))
 
 

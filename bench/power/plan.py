@@ -41,6 +41,11 @@ class Wanted:
             raise UserError(f"--chance: {self.chance:g} must be between 0 and 1")
 
 
+def bound_of(params: Params) -> float:
+    """Return the bound of the suite's plan in percent; the usual one without a plan."""
+    return params.plan.bound if params.plan else Wanted.bound
+
+
 @dataclass(frozen=True)
 class Forecast:
     """What one endpoint of one row can be expected to say."""

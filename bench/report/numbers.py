@@ -45,7 +45,9 @@ def suite_metrics(params: Params, rows: list[Row], whole: Row | None, beside: li
 def _answered(params: Params, row: Row) -> dict[str, Any]:
     assert row.recovered is not None
     n_seeds = min(value.n_seeds for value in row.recovered.values())
-    return {"seeds": n_seeds, "answers": words(params, row.recovered, planned=True), "recovered": _shares(row)}
+    said = words(params, row.recovered, planned=True)
+    answers = {measure: said[measure] for measure in params.plan.measures} if params.plan else {}
+    return {"seeds": n_seeds, "answers": answers, "recovered": _shares(row)}
 
 
 def _shares(row: Row) -> dict[str, Any]:

@@ -14,6 +14,13 @@ from bench.report.sections import EFFECT, FORESEEN, SECTIONS
 from bench.report.tables import TABLES
 from bench.report.tables.columns import RETRIED
 
+FILES = (
+    "Made by `python -m bench run`. All files are in this page's folder. The unrounded numbers of every cell are in"
+    " `cells.json`, those of every row in `metrics.json`. Commit, versions and machine are in `provenance.json`. `raw/`"
+    " holds what was measured, item by item; `python -m bench report` makes everything else from it."
+)
+NO_FILES = "No cell was run yet, so the files of numbers in this page's folder are empty."
+
 
 def page(
     measured: Measured, tables: dict[str, Table], images: dict[str, Image], foreseen: Sequence[Part] = ()
@@ -28,20 +35,17 @@ def page(
     """
     asked = [question] if (question := measured.params.report.question) else []
     parts: list[Part] = [f"# Suite `{measured.params.suite}`: recovered accuracy", *asked, _what_is_measured(measured)]
-    for section in SECTIONS:
-        content = _content(section, measured, tables, images)
+    contents = {section: _content(section, measured, tables, images) for section in SECTIONS}
+    later = {FORESEEN: list(foreseen)}
+    for section, content in (contents | later if measured.results else later | contents).items():
         parts += [f"## {section}", *content] if content else []
-    parts += [f"## {FORESEEN}", *foreseen] if foreseen else []
     return [
         *parts,
         "## About these numbers",
         *measured.params.report.notes,
         *_diverged(measured),
         *_retried(measured),
-        "Made by `python -m bench run`. All files are in this page's folder. The unrounded numbers of every cell are"
-        " in `cells.json`, those of every row in `metrics.json`. Commit, versions and machine are in"
-        " `provenance.json`. `raw/` holds what was measured, item by item; `python -m bench report` makes everything"
-        " else from it.",
+        FILES if measured.results else NO_FILES,
     ]
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.analysis.rows import Measured, Row, Spread
-from bench.report.plots.names import line_of, perplexity_label
+from bench.report.plots.names import legend, line_of, perplexity_label
 from bench.report.sections import QUALITY, PlotView
 
 MARKERS = "osDv^<>Pp*hX"
@@ -34,10 +34,7 @@ def plot_bits(measured: Measured) -> Figure | None:
         right.set(ylabel="mean accuracy, %", title=model)
     for axes in panels[-1]:
         axes.set_xlabel("bits per weight")
-    handles: dict[str, Any] = {}
-    for axes in panels.flat:
-        found, called = axes.get_legend_handles_labels()
-        handles |= dict(zip(called, found, strict=True))
+    handles = legend(panels.flat)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     figure.suptitle(f"Suite {params.suite}: quality against bits per weight")
     return figure

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ from bench.analysis.rows import Measured, Row
 from bench.published.claims import load_claims
 from bench.report.arms import beside_placebos
 from bench.report.plots.intervals import cut, draw_interval
-from bench.report.plots.names import names
+from bench.report.plots.names import legend, names
 from bench.report.pooled import pooled_row
 from bench.report.sections import EFFECT, PlotView
 from bench.report.tables.answers import in_order, planned_bounds
@@ -28,6 +29,7 @@ from bench.report.tables.columns import CALLED
 from bench.report.tables.sw_effect import compared_rows
 
 Recoveries = dict[str, Recovery]  # by measure
+Style = dict[str, Any]
 
 CLAIMED = "accuracy"  # the measure that the paper's ranges are about
 
@@ -55,11 +57,13 @@ def plot_effect(measured: Measured) -> Figure | None:
         for height, line in enumerate(lines):
             _draw(axes, height, line, measure)
         if bound := planned_bounds(measured.params).get(measure):
-            axes.axvspan(-100 * bound, 100 * bound, color="gray", alpha=0.12, linewidth=0)
+            axes.axvspan(-100 * bound, 100 * bound, color="gray", alpha=0.12, linewidth=0, label="bound of the plan")
         cut(axes)
         axes.set(title=f"of lost {CALLED[measure]}", xlabel="recovered by SW, %")
     panels[0, 0].set_yticks(range(len(lines)), [line.label for line in lines])
     panels[0, 0].set_ylim(len(lines) - 0.5, -0.5)
+    if handles := legend(panels[0]):
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=9)
     figure.suptitle(f"Suite {measured.params.suite}: what SW recovers of what its base lost, with 95 % intervals")
     return figure
 
@@ -100,19 +104,20 @@ def _draw(axes: Axes, height: int, line: Line, measure: str) -> None:
     """Draw a line's interval, its seeds' own shares below, and the claimed range behind."""
     if line.method and measure == CLAIMED and (claimed := _claimed(line.method)):
         low, high = claimed
-        axes.barh(height, high - low, left=low, height=0.9, color="C2", alpha=0.15, linewidth=0)
-    if share := line.recovered[measure].share:
-        draw_interval(axes, height, share, 100, fmt="D", markersize=5, color=line.color)
-    else:
+        style: Style = {"color": "C2", "alpha": 0.15, "linewidth": 0, "label": "what the paper claims"}
+        axes.barh(height, high - low, left=low, height=0.9, **style)
+    if not (share := line.recovered[measure].share):
         axes.annotate("n/a", (0.5, height), xycoords=("axes fraction", "data"), ha="center", color="gray", fontsize=8)
+        return
+    draw_interval(axes, height, share, 100, fmt="D", markersize=5, color=line.color)
     points = [100 * share.point for found in line.seeds if (share := found[measure].share)]
-    axes.plot(points, [height + 0.25] * len(points), "o", markersize=3, color="gray", alpha=0.7)
+    if points:
+        style = {"markersize": 3, "color": "gray", "alpha": 0.7, "label": "a seed that has a share by itself"}
+        axes.plot(points, [height + 0.25] * len(points), "o", **style)
 
 
 VIEW = PlotView(
     EFFECT,
     plot_effect,
-    "What SW recovers of what its base lost: diamonds with 95 % intervals, a dot for every seed. Behind the"
-    " accuracy in green: the range that the paper claims for the method. In grey: a plan's"
-    " bound. In orange: what is recovered beyond a placebo",
+    "What SW recovers of what its base lost: diamonds with 95 % intervals, and dots for single seeds",
 )

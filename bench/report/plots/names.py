@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+
 from bench.analysis.rows import Row
 
 
@@ -20,6 +25,15 @@ def names(rows: list[Row]) -> dict[tuple[str, ...], str]:
 def perplexity_label(text: str) -> str:
     """Return what an axis of a text's perplexity says; a protocol with one text may call that `perplexity` itself."""
     return "perplexity" if text == "perplexity" else f"perplexity, {text}"
+
+
+def legend(panels: Iterable[Axes]) -> dict[str, Any]:
+    """Return the handles of a figure's legend by their labels: one of each, whatever panels it is in."""
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        found, called = axes.get_legend_handles_labels()
+        handles |= dict(zip(called, found, strict=True))
+    return handles
 
 
 def line_of(row: Row) -> str:

@@ -36,8 +36,9 @@ def published_table(measured: Measured) -> Table:
 def how_to_compare(measured: Measured) -> str:
     """Say what may differ between the two, and name the sources."""
     found = [figure for _, figures in _figures_by_row(measured) for figure in figures]
+    brackets = "The number in brackets says how far a measured number is from the first published one. "
     return (
-        "The number in brackets says how far a measured number is from the first published one. The published recipes"
+        (brackets if measured.results else "") + "The letters in brackets name sources. The published recipes"
         " sometimes differ from this suite's; `conf/published.yaml` notes where. Full precision and RTN have no recipe:"
         " where those rows differ, the protocol differs. Means of published accuracies are recomputed from their"
         " tasks. " + load_published().sources_of(figure.source for figure in found)

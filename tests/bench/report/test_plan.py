@@ -148,7 +148,7 @@ def test_pooled_arms_are_one_line_with_the_seeds_that_all_have(params: Params) -
     shares = metrics["tiny-pooled"]["recovered"]
     assert metrics["tiny-pooled"]["called"] == "pooled: OmniQuant + SW" and list(shares) == ["log_perplexity"]
     assert shares == metrics["tiny-omniquant-sw"]["recovered"]
-    said = {"log_perplexity": "helps", "log_probability": "open", "accuracy": "open"}
+    said = {"log_perplexity": "helps"}  # the plan's measure alone
     assert (metrics["tiny-pooled"]["seeds"], metrics["tiny-pooled"]["answers"]) == (5, said)
     beyond = [metrics[name]["beyond_placebo"]["omniquant-mismatched"] for name in ("tiny-pooled", "tiny-omniquant-sw")]
     assert beyond[0] == beyond[1] and beyond[0]["answers"] == said | {"log_perplexity": NO_EFFECT}
@@ -175,7 +175,7 @@ def test_plot_shows_placebos_the_pooled_arms_and_the_bound(params: Params) -> No
         (panel,) = figure.axes
         assert [label.get_text() for label in panel.get_yticklabels()] == ["OmniQuant + SW", *more]
         dots = [len(line.get_xdata()) for line in panel.lines if line.get_color() == "gray"]  # type: ignore[arg-type]
-        assert dots == [5, 5, 0, 0][: 1 + len(more)], "a dot a seed; the pooled ones have none of their own"
+        assert dots == [5, 5][: 1 + len(more)], "a dot a seed; the pooled ones have none of their own"
         bands = [patch.get_extents().transformed(panel.transData.inverted()) for patch in panel.patches]
         assert [(round(band.x0, 6), round(band.x1, 6)) for band in bands] == ([(-2, 2)] if plan else [])
         plt.close(figure)
@@ -242,7 +242,7 @@ def test_import_refuses_another_plan(params: Params) -> None:
         raw(f"tiny-omniquant-s{seed}").rename(f"others/tiny-omniquant-s{seed}.json.xz")
     said, refused = import_raw(params, [Path("others")])
     assert said == ["tiny-omniquant-s3: imported"]
-    for line, given in zip(refused, ("not given", f"'{'0' * 64}'"), strict=True):
+    for line, given in zip(refused, ("none", f"'{'0' * 64}'"), strict=True):
         assert f"has another plan: reconstruct ran with {given}, and params.yaml has '{params.plan.sha256}'" in line
     said, refused = import_raw(suite(None), [Path("others")])
     assert len(said) == 3 and refused == [], "without a plan a suite is bound to nothing"

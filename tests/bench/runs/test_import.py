@@ -80,7 +80,7 @@ REFUSED: list[tuple[str, Edit, str]] = [
     ("model", lambda d: made(d)["model"].update(path="x"), "another model: model.path is 'x', and params.yaml has 'in"),
     ("calibration", lambda d: made(d)["calibration"].update(n_samples=5), "another calibration: calibration.n_samples"),
     ("protocol", lambda d: scored(d)["protocol"].update(limit=6), "another protocol: protocol.limit is 6, and params"),
-    ("corpus", lambda d: scored(d).update(corpus={}), "another corpus: corpus.source is not given, and params.yaml"),
+    ("corpus", lambda d: scored(d).update(corpus={}), "another corpus: corpus.source is none, and params.yaml"),
     (
         "data",
         lambda d: d["summary"].update(protocol_sha256="q"),
