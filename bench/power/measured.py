@@ -44,6 +44,7 @@ class Measured:
 
     Attributes:
         suite: whose results they are from.
+        name: of the row with SW: the key of its cells without their seed.
         model: the row's model, with the suite's name before it, as in its key.
         scheme: of the row.
         row: its base, as the suite names that row.
@@ -60,6 +61,7 @@ class Measured:
     """
 
     suite: str
+    name: str
     model: str
     scheme: Scheme
     row: str
@@ -79,11 +81,6 @@ class Measured:
         """Share of the variance of changed answers that returns with every seed."""
         items, rest = self.accuracy.items[0, 0], self.accuracy.rest[0, 0]
         return float(items / (items + rest)) if items + rest else 0.0
-
-    @property
-    def name(self) -> str:
-        """The name of the row with SW."""
-        return f"{self.model}-{self.scheme}-{self.row}-sw"
 
     @property
     def called(self) -> str:
@@ -127,11 +124,13 @@ def _of_suite(path: Path) -> Iterator[Measured]:
         if len(pairs) < MIN_SEEDS or f"{model}-fp" not in cells or any(c["diverged"] for pair in pairs for c in pair):
             continue
         windows = _windows(cells[f"{model}-fp"], pairs)
-        wide = _gain_half_width(path.parent / "recovered.csv", f"{model}-{scheme}-{row}-sw")
+        name = keys[0].rpartition("-s")[0]
+        wide = _gain_half_width(path.parent / "recovered.csv", name)
         answers = [treated["changed"]["all"] for _, treated in pairs]
         n_items = sum(task["n_items"] for task in pairs[0][1]["tasks"].values())
         yield Measured(
             suite=path.parent.name,
+            name=name,
             model=model,
             scheme=Scheme.parse(scheme),
             row=row,

@@ -92,13 +92,16 @@ def _words(path: Path) -> dict[str, Counter[str]]:
 
 def _pooled(path: Path, suite: str) -> dict[str, list[str]]:
     """Return what the arms that the suite's plan pools say together, by measure; empty where nothing is pooled."""
-    pooled = read_mapping(path).get(f"{suite}-pooled", {})
     found: dict[str, list[str]] = {}
+    pooled = read_mapping(path).get(f"{suite}-pooled")
+    if pooled is None:
+        return found
     beyond = {f"beyond {placebo}": answered for placebo, answered in pooled.get("beyond_placebo", {}).items()}
-    for beside, answered in ({"pooled": pooled} | beyond).items() if pooled else ():
+    for beside, answered in ({"pooled": pooled} | beyond).items():
         for measure, word in answered["answers"].items():
-            decided = word if answered["seeds"] >= MIN_SEEDS else "provisional"
-            found.setdefault(MEASURES.get(measure, ""), []).append(f"{beside}: {decided}")
+            if measure in MEASURES:
+                decided = word if answered["seeds"] >= MIN_SEEDS else "provisional"
+                found.setdefault(MEASURES[measure], []).append(f"{beside}: {decided}")
     return found
 
 
